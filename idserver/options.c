@@ -1,5 +1,5 @@
 /*
- * options: the ID server's table of options, and the checks that a table cannot say.
+ * options: the ID server's table of options, and the checks that a table cannot express.
  */
 #include "idserver/options.h"
 #include "idserver/reserve.h"

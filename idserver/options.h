@@ -19,7 +19,7 @@ struct idserver_config {
 extern const struct config_option idserver_options[];
 extern const size_t idserver_option_count;
 
-/* What the table cannot say: the listed keys, the database's URL. CONFIG is a struct idserver_config. */
+/* What the table cannot express: the listed keys, the database's URL. CONFIG is a struct idserver_config. */
 MUST_CHECK bool idserver_options_check(const void *config, struct error *error);
 
 #endif

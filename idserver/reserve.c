@@ -1,7 +1,7 @@
 /*
  * reserve: one transaction that moves a row on. id_value is the first number that is not reserved; NULL, which a legacy row may
  * hold, is 0. The UPDATE comes first and takes the row's lock, so that the SELECT after it reads what this
- * transaction wrote and nobody can come between.
+ * transaction wrote and nobody can get in between.
  */
 #include "idserver/reserve.h"
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define INSERT_TRIES  3
-#define SPELLING_SIZE 512 /* of a key with a slash more */
+#define SPELLING_SIZE 512 /* of a key with one more slash */
 
 struct row {
     bool found;
@@ -42,7 +42,8 @@ static enum db_result reserve_read_row(struct db_connection *connection, const c
     return result;
 }
 
-/* A row that went back, because an older backup was restored or the database lost a commit, is led to FLOOR.
+/* A row that went back, because an older backup was restored or the database lost a commit, is moved up to
+ * FLOOR.
  */
 static enum db_result lead_to_floor(struct db_connection *connection, const char *key, int64_t floor,
                                     int64_t count, struct row *row, struct error *error)
@@ -62,8 +63,8 @@ static enum db_result lead_to_floor(struct db_connection *connection, const char
     return DB_OK;
 }
 
-/* "../data" and "../data/" name one directory: were each counted on its own, two files would get one number and one
- * place. Whoever asks for the second spelling is refused until somebody has decided. */
+/* "../data" and "../data/" name one directory: if each were counted on its own, two files would get one number and
+ * one place. Whoever asks for the second spelling is refused until somebody has decided. */
 static enum db_result check_spelling(struct db_connection *connection, const char *key, struct error *error)
 {
     char other[SPELLING_SIZE];

@@ -22,9 +22,9 @@ struct reservation {
     bool unknown; /* the key has no row, and was not to be given one: nothing is reserved */
 };
 
-/* COUNT (1..RESERVE_MAX) numbers of KEY, none below FLOOR (0..RESERVE_END): what the caller knows to be given
- * stays given, whatever the row says. MAY_CREATE: a key without a row gets one. The numbers may be used only where the result is DB_OK: after
- * DB_UNCERTAIN the row may or may not have moved on, and reserving anew is right in both cases. */
+/* COUNT (1..RESERVE_MAX) numbers of KEY, none below FLOOR (0..RESERVE_END): what the caller knows to be given out is not given again,
+ * whatever the row says. MAY_CREATE: a key without a row gets one. The numbers may be used only where the result is DB_OK: after DB_UNCERTAIN
+ * the row may or may not have moved on, and reserving anew is right in both cases. */
 MUST_CHECK enum db_result reserve_numbers(struct db_connection *connection, const char *key, int64_t floor,
                                           int64_t count, bool may_create, struct reservation *reservation,
                                           struct error *error);

@@ -216,8 +216,8 @@ static int64_t ahead_of(const struct sequence *sequence)
     return max_i64(sequence->ahead, sequence->sequences->step);
 }
 
-/* What is reserved at once lasts for some seconds at the present pace, and a restart skips no more than that. A run as long as those
- * that were asked for of late is among it, so that the next one need not wait. */
+/* What is reserved at once lasts for some seconds at the present pace, and a restart skips no more than that. It includes a run as
+ * long as those that were asked for of late, so that the next one need not wait. */
 static void follow_demand(struct sequence *sequence)
 {
     int64_t now_ms = clock_monotonic_ms(), ahead = ahead_of(sequence);
@@ -232,7 +232,7 @@ static void follow_demand(struct sequence *sequence)
     sequence->reserved_ms = now_ms;
 }
 
-/* What is reserved ahead; where those that wait would take more than half of it at once, as much as they want besides. */
+/* What is reserved ahead; where those that wait would take more than half of it at once, what they want in addition. */
 static int64_t amount_needed(const struct sequence *sequence)
 {
     int64_t amount = 0;
@@ -365,7 +365,7 @@ static void take_failure(struct sequence *sequence)
     sequence->retry_ms = clock_monotonic_ms() + AHEAD_RETRY_MS;
     /* A commit whose fate is unknown may have used up what was to be reserved: no more than a step is risked until one succeeds. */
     sequence->ahead = sequence->largest = sequence->reserved_ms = 0;
-    /* Whatever is wrong with the database, later or another ID server may do better: worth asking. */
+    /* Whatever is wrong with the database, it may work later or with another ID server: worth asking. */
     fail_waiting(sequence, job->error.text);
 }
 

@@ -1,8 +1,8 @@
 /*
  * sequences: the numbers of every key: what was reserved and is not handed out yet, and the requests that
- * wait for more. Numbers leave memory only after their reservation was committed (reserve.c), so that no end
- * of a process, at any moment, and no number of ID servers on one database make a number appear twice.
- * Thread-safe (one mutex, held briefly). Touches the database; called by service.c.
+ * wait for more. Numbers leave memory only after their reservation was committed (reserve.c), so that neither a crash at any moment nor
+ * several ID servers on one database make a number appear twice. Thread-safe (one mutex, held briefly). Touches the database; called by
+ * service.c.
  *
  * One reservation per key is in progress at a time; it is begun when less than half of what is reserved at once is left, so that hardly
  * anybody waits. How much that is follows demand: at least a step, and so much that it lasts for some seconds.
@@ -21,7 +21,7 @@ struct sequences_options {
     struct db *db;
     struct loop *loop; /* where reservations end; the main loop */
     int64_t step;      /* 1..RESERVE_MAX: the least that is reserved at once */
-    size_t keys_max;   /* keys that may be begun; those that have a row already are served besides */
+    size_t keys_max;   /* keys that may be begun; those that have a row already are served as well */
     size_t waiting_max;
     int64_t timeout_ms; /* for an answer */
 };
@@ -30,7 +30,7 @@ MUST_CHECK struct sequences *sequences_create(const struct sequences_options *op
 /* On the loop: STOPPED (then on the loop, perhaps before this returns) is called when no reservation is under
  * way any more. Nobody may ask after this. */
 void sequences_stop(struct sequences *sequences, void (*stopped)(void *argument), void *argument);
-/* Before the database is closed (any thread): nothing is reserved any more; who would have to wait gets
+/* Before the database is closed (any thread): nothing is reserved any more; whoever would have to wait gets
  * ERROR_UNAVAILABLE. */
 void sequences_close(struct sequences *sequences);
 /* After the last reservation has ended. NULL is ignored. */
@@ -58,7 +58,7 @@ struct sequences_request {
 };
 
 /* On LOOP, never blocks. True: answered already, done() is not called. False: done() will be, within the time limit; what
- * the database still reserves then is kept for who comes next. */
+ * the database still reserves then is kept for the next request. */
 MUST_CHECK bool sequences_take(struct sequences *sequences, struct sequences_request *request);
 
 /* Any thread; for metrics and status. */

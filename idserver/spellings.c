@@ -94,7 +94,7 @@ static enum db_result first_look_run(struct db_job *job, struct db_connection *c
 static void first_look_done(struct db_job *job)
 {
     struct first_look *look = CONTAINER_OF(job, struct first_look, spellings.job);
-    pthread_mutex_lock(&look->mutex); /* who signalled has let go */
+    pthread_mutex_lock(&look->mutex); /* the signaller has let go */
     pthread_mutex_unlock(&look->mutex);
     pthread_cond_destroy(&look->answered);
     pthread_mutex_destroy(&look->mutex);

@@ -70,14 +70,14 @@ static void poster_serve(int listener, long jobs, const sigset_t *signals)
         running += child > 0 ? 1 : 0;
         if (fd >= 0)
             close(fd);
-        if (child < 0) { /* no descriptor, no process: better in a moment than at once */
+        if (child < 0) { /* no descriptor, no process: try again in a moment */
             fprintf(stderr, "reel-poster: cannot take a request: %s\n", strerror(errno));
             (void)nanosleep(&pause, NULL);
         }
     }
 }
 
-/* A socket at PATH that whoever may write to it may use; -1: said why. */
+/* A socket at PATH, for those who may write to it; -1: the reason was printed. */
 static int open_socket(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};

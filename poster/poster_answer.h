@@ -1,6 +1,6 @@
 /*
- * poster_answer: one request of reel-httpd (common/media/poster_wire.h), read from a connection and answered on it. Blocks; takes no
- * other thing than memory and that connection.
+ * poster_answer: one request of reel-httpd (common/media/poster_wire.h), read from a connection and answered on it. Blocks; uses
+ * nothing but memory and that connection.
  */
 #ifndef REEL_POSTER_ANSWER_H
 #define REEL_POSTER_ANSWER_H

@@ -254,7 +254,7 @@ static bool draw(struct maker *maker)
     bool any = false;
     enum next next;
     while (number < maker->request->tiles && (next = next_picture(maker)) != NEXT_NONE) {
-        if (next == NEXT_BROKEN) { /* its place stays black; one picture alone is the next that can be had */
+        if (next == NEXT_BROKEN) { /* its place stays black; one alone is the next that can be decoded */
             number += maker->request->tiles > 1 ? 1 : 0;
             continue;
         }

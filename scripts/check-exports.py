@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """No module shows more than others use: scripts/check-exports.py BUILD_DIR (for example build/asan)
 
-Names, as nm tells of the object files, that no other file of the daemons, the command or the library needs: they should be
+Names, as nm lists them for the object files, that no other file of the daemons, the command or the library needs: they should be
 static, or go. What tests alone call is production code that production does not need: let them observe it as operators do
 (metrics, replies, files), or have it in tests/unit/library. Free are main(), the functions of client/reel.h (REEL_API), and
 those of TESTED, each with its reason. Ends with 1 and a line for each fault, also for a name in TESTED that is not there or is

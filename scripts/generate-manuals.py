@@ -18,7 +18,7 @@ DAEMONS = ("tracker", "idserver", "storage", "httpd")
 files = {}
 
 
-def told(program):
+def described(program):
     return json.loads(subprocess.check_output([bin_dir / program, "--help-json"], text=True))
 
 
@@ -81,7 +81,7 @@ def see_also(*pages):
 
 
 def daemon_pages(name):
-    about = told("reel-" + name)
+    about = described("reel-" + name)
     program, summary, version = "reel-" + name, about["summary"], about["version"]
     lines = head(program, 8, version, summary)
     lines += [".SH SYNOPSIS", f"{bold(program)} [{bold('-c')} {italic('FILE')}] [{bold('-o')} {italic('SECTION.NAME=VALUE')}]... [{bold('-d')}]",
@@ -111,7 +111,7 @@ def daemon_pages(name):
 
 def poster_page():
     """reel-poster reads no configuration, and is not built where FFmpeg's libraries are missing: its page is written here."""
-    lines = head("reel-poster", 8, told("reel-httpd")["version"], "makes posters and storyboards of films for reel-httpd")
+    lines = head("reel-poster", 8, described("reel-httpd")["version"], "makes posters and storyboards of films for reel-httpd")
     lines += [".SH SYNOPSIS", f"{bold('reel-poster')} [{bold('--socket')} {italic('PATH')}] [{bold('--jobs')} {italic('N')}]", ".SH DESCRIPTION",
               roff("reel-poster decodes key frames with the libraries of FFmpeg and answers with a JPEG picture. reel-httpd hands it the bytes over a "
                    "local socket; it opens no file and has no network. Each request is answered by a process of its own, which first gives up every "
@@ -140,7 +140,7 @@ def table(page_text, heading, columns):
 
 
 def reel_pages():
-    about, manual = told("reel"), (ROOT / "docs/reel.md").read_text()
+    about, manual = described("reel"), (ROOT / "docs/reel.md").read_text()
     by_name = {option["name"]: option for option in about["options"]}
     lines = head("reel", 1, about["version"], "stores, fetches and manages media files")
     lines += [".SH SYNOPSIS", f"{bold('reel')} {italic('COMMAND')} [{italic('OPTIONS')}] {italic('ARGUMENTS')}", ".SH DESCRIPTION",
@@ -190,11 +190,11 @@ def quoted(text):
 def check_parts(about):
     """Nothing is completed that the command's help does not name, nor the other way round."""
     help = {command["name"]: command["help"] for command in about["commands"]}
-    told = {"admin": re.findall(r"(?:^|; )([a-z]+)\b", help["admin"]), "group": re.findall(r"(?:group |\|)([a-z]+)", help["admin"]),
+    named = {"admin": re.findall(r"(?:^|; )([a-z]+)\b", help["admin"]), "group": re.findall(r"(?:group |\|)([a-z]+)", help["admin"]),
             "auth": re.findall(r"(?:^|, )([a-z-]+) (?:[A-Z]|makes|reads|asks)", help["auth"])}
     for word, parts in PARTS.items():
-        if sorted(set(told[word])) != sorted(parts):
-            sys.exit(f"generate-manuals.py: PARTS of {word}: {parts}, but the help of the command names {told[word]}")
+        if sorted(set(named[word])) != sorted(parts):
+            sys.exit(f"generate-manuals.py: PARTS of {word}: {parts}, but the help of the command names {named[word]}")
 
 
 def spellings(option):
@@ -319,7 +319,7 @@ for daemon in DAEMONS:
     daemon_pages(daemon)
 poster_page()
 reel_pages()
-reel = told("reel")
+reel = described("reel")
 check_parts(reel)
 bash(reel)
 zsh(reel)

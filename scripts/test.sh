@@ -40,7 +40,7 @@ run_unit() {
     mapfile -t -O ${#failures[@]} failures < <(sed -nE 's/^(FAILED .*)/unit: \1/p; s/^not ok [0-9]+ - (.*)/unit: \1/p' "$reports/unit" | grep -v '# SKIP')
 }
 
-# Every fuzzer runs its seeds; with clang each one then fuzzes for a few seconds (tests/fuzz/README.md tells the long run). One per core.
+# Every fuzzer runs its seeds; with clang each one then fuzzes for a few seconds (tests/fuzz/README.md describes the long run). One per core.
 fuzz_one() { # EXECUTABLE, the rest are its arguments
     local executable=$1 name
     name=$(basename "$executable")

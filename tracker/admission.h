@@ -1,6 +1,6 @@
 /*
- * admission: from which addresses something is taken: a list of networks that a reload replaces. Thread-safe. Called by
- * service.c.
+ * admission: from which addresses a command is accepted: a list of networks that a reload replaces. Thread-safe. Called
+ * by service.c.
  */
 #ifndef REEL_TRACKER_ADMISSION_H
 #define REEL_TRACKER_ADMISSION_H
@@ -12,7 +12,7 @@ struct admission;
 /* NETWORKS as the configuration has them. NULL: ERROR says what is wrong. */
 MUST_CHECK struct admission *admission_create(const struct config_strings *networks, struct error *error);
 void admission_destroy(struct admission *admission); /* NULL is ignored */
-/* On failure the networks of before stay. */
+/* On failure the earlier networks stay. */
 MUST_CHECK bool admission_configure(struct admission *admission, const struct config_strings *networks,
                                     struct error *error);
 

@@ -7,7 +7,7 @@
 
 #include "common/base/base.h"
 
-/* How gladly a server is named: servers of a lower rank come first, whatever their load. */
+/* The order in which servers are named: those of a lower rank come first, whatever their load. */
 enum choice_rank {
     CHOICE_READY = 0, /* also a server that never reported its load */
     CHOICE_BUSY,

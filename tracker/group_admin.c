@@ -1,6 +1,6 @@
 /*
- * group_admin: statements on t_groups_info. Every change is one statement that may be repeated: it says what shall be,
- * not what shall change.
+ * group_admin: statements on t_groups_info. Every change is one statement that may be repeated: it states the result,
+ * not the difference.
  */
 #include "tracker/group_admin.h"
 #include "tracker/group_rows.h"
@@ -55,7 +55,7 @@ static enum db_result add_group(struct change *change, struct db_connection *con
         db_execute(connection, "INSERT INTO t_groups_info (group_name, weight) VALUES (?, ?)", parameters,
                    ARRAY_SIZE(parameters), &change->rows, error);
 
-    if (result == DB_CONSTRAINT) { /* it is there, perhaps by an earlier try of this very request */
+    if (result == DB_CONSTRAINT) { /* it is there, perhaps from an earlier try of this request */
         change->rows = 1;
         return DB_OK;
     }
@@ -63,7 +63,7 @@ static enum db_result add_group(struct change *change, struct db_connection *con
 }
 
 /* One that gets no new users and has none. The row goes first, so that its lock keeps everybody from being routed to the group;
- * then nobody may belong to it. One that is gone already, perhaps by an earlier try of this very request, counts as removed. */
+ * then nobody may belong to it. One that is gone already, perhaps from an earlier try of this request, counts as removed. */
 static enum db_result remove_in_transaction(struct change *change, struct db_connection *connection,
                                             struct error *error)
 {

@@ -1,7 +1,7 @@
 /*
  * group_admin: the command GROUP: adds a group to t_groups_info, or changes its state or weight there, has
  * the groups read again and answers after that; the other trackers read them within their groups_refresh.
- * Taken from the addresses that the configuration names only. Called by service.c.
+ * Accepted only from the addresses that the configuration names. Called by service.c.
  */
 #ifndef REEL_TRACKER_GROUP_ADMIN_H
 #define REEL_TRACKER_GROUP_ADMIN_H

@@ -280,7 +280,7 @@ struct groups *groups_create(struct loop *loop, struct db *db, struct table *tab
     groups->groups_max = groups_max;
     groups->timeout_ms = timeout_ms;
     groups->wake.run = woken;
-    /* One more than is kept, so that the table sees (and says) that there are too many. */
+    /* One more than is kept, so that the table sees (and logs) that there are too many. */
     groups->rows = calloc(groups_max + 1, sizeof(*groups->rows));
     groups->timer = event_new(loop_base(loop), -1, EV_PERSIST, timer_fired, groups);
     if (!groups->rows || !groups->timer) {

@@ -1,6 +1,6 @@
 /*
- * reel-tracker: knows every storage server of every group and its state, routes users to groups, tells
- * clients which servers to ask. What it is made of is in service.c, its options in options.c, its life in
+ * reel-tracker: knows every storage server of every group and its state, routes users to groups, names to
+ * clients the servers to ask. What it is made of is in service.c, its options in options.c, its life in
  * common/daemon/daemon.c.
  */
 #include "tracker/options.h"

@@ -84,7 +84,7 @@ static inline struct member_place *members_place(const struct members *members, 
 }
 uint64_t members_hash(const char *peer);
 
-/* STATED: the time at which MEMBER sent its JOIN, by its own clock; 0: it does not say. Logged where it is another than ours. */
+/* STATED: the time at which MEMBER sent its JOIN, by its own clock; 0: it does not say. Logged where it differs from ours. */
 void members_compare_clocks(struct member *member, int64_t stated, struct table_moment now);
 
 /* The only places where a server's state and its being suspect change; logged with CAUSE where they do. */

@@ -1,5 +1,5 @@
 /*
- * options: the tracker's table of options, and the checks that a table cannot say.
+ * options: the tracker's table of options, and the checks that a table cannot express.
  */
 #include "tracker/options.h"
 #include "common/config/networks.h"

@@ -28,8 +28,8 @@ struct tracker_config {
 extern const struct config_option tracker_options[];
 extern const size_t tracker_option_count;
 
-/* What the table cannot say: options that must fit each other, application names, pins, the database's URL.
- * CONFIG is a struct tracker_config. */
+/* What the table cannot express: options that must fit each other, application names, pins, the database's
+ * URL. CONFIG is a struct tracker_config. */
 MUST_CHECK bool tracker_options_check(const void *config, struct error *error);
 
 #endif

@@ -99,7 +99,7 @@ static json_t *load_json(const struct table_server *server)
                      "damaged", (int)load->damaged);
 }
 
-/* Where it is asked under TLS; null: nowhere. */
+/* Its address for TLS; null: none. */
 static json_t *tls_json(const struct table_server *server)
 {
     char text[ADDRESS_TEXT_SIZE];

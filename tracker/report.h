@@ -8,11 +8,11 @@
 #include "tracker/table.h"
 #include <jansson.h>
 
-/* The GROUPS text, NUL-terminated; to be freed. SIZE gets its length with the NUL. One block a group in order
- * of the names, each followed by one block a storage server in order of their first JOIN, no blank line
- * between, no newline after the last line. A group without storage servers is its three lines alone. Times
- * are local, as ctime(3) prints them; BEAT TIME before the first heartbeat is the time of the JOIN. Bytes of
- * host and version that are not printable ASCII come out as '?'. NULL without memory. */
+/* The GROUPS text, NUL-terminated; to be freed. SIZE gets its length with the NUL. One block per group in
+ * order of the names, each followed by one block per storage server in order of their first JOIN, no blank
+ * line between, no newline after the last line. A group without storage servers is its three lines alone.
+ * Times are local, as ctime(3) prints them; BEAT TIME before the first heartbeat is the time of the JOIN.
+ * Bytes of host and version that are not printable ASCII come out as '?'. NULL without memory. */
 char *report_groups(const struct table_snapshot *snapshot, size_t *size);
 
 /* {"groups": [{"name", "state": "open"|"draining"|"removed", "weight", "active", "storages": [{"host",

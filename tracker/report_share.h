@@ -1,8 +1,8 @@
 /*
- * report_share: one text of GROUPS or STATUS for everybody who asks within a moment, made on a worker, so that no loop
- * stands still while a large table is put into words. A text is kept for ten times as long as it took to make, one second
- * at most: those of a small table are always fresh, and however many ask for that of a large one, making it takes a tenth
- * of the worker's time at most. Whoever asks while a text is being made waits for that one. Called by service.c, on any loop.
+ * report_share: one text of GROUPS or STATUS for everybody who asks within a moment, made on a worker, so that no loop stands
+ * still while a large table is turned into text. A text is kept for ten times as long as it took to make, one second at most:
+ * those of a small table are always fresh, and however many ask for that of a large one, making it takes a tenth of the
+ * worker's time at most. Whoever asks while a text is being made waits for that one. Called by service.c, on any loop.
  */
 #ifndef REEL_TRACKER_REPORT_SHARE_H
 #define REEL_TRACKER_REPORT_SHARE_H
@@ -36,7 +36,7 @@ struct report_question {
 /* MAKE(ARGUMENT, &size) runs on WORKERS, one at a time, and returns the text (to be freed; NULL without memory). */
 void report_share_init(struct report_share *share, struct workers *workers,
                        char *(*make)(void *argument, size_t *size), void *argument);
-/* Before the end of WORKERS: who waits is answered by then, and no text is begun any more. Any thread. */
+/* Before the end of WORKERS: whoever waits is answered by then, and no text is begun any more. Any thread. */
 void report_share_close(struct report_share *share);
 /* After the end of WORKERS: nobody waits any more. */
 void report_share_clear(struct report_share *share);

@@ -108,7 +108,7 @@ void route_commands_end(struct tracker *tracker)
 
 static void fail_route(struct packet_request *request, const struct error *error)
 {
-    /* Of a process before this one its clients wait here, and its storage servers are about to join. */
+    /* After a restart the clients of before wait here, and the storage servers are about to join. */
     if (error->code == ERROR_NO_SERVER && kept_sockets_inherited() && hold(request))
         return;
     count_outcome(request, error->code);
@@ -125,7 +125,7 @@ static size_t keep_reachable(const struct packet_request *request, const char *g
     struct address local, reachable;
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        /* Our own end of the connection, a call of the system, seldom matters. */
+        /* Our own end of the connection takes a system call, and seldom matters. */
         if (reach_address(&servers[i], client, NULL, &reachable) ||
             (packet_connection_local(request->connection, &local) &&
              reach_address(&servers[i], client, local.host, &reachable)))

@@ -14,9 +14,9 @@ struct tracker;
 void route_commands_saddrs(struct packet_request *request);
 void route_commands_locate(struct packet_request *request);
 
-/* Until the groups have been read nobody is told anything about them: who asks meanwhile waits, three seconds at most. After a
- * restart a tracker knows no storage server until they have joined again, which takes them about a second: who asks meanwhile
- * waits for it too, instead of being refused. Before the first request, and after the last one. */
+/* Until the groups have been read no reply says anything about them: requests wait, three seconds at most. After a
+ * restart a tracker knows no storage server until they have joined again, which takes them about a second: requests wait for
+ * that too, instead of being refused. Before the first request, and after the last one. */
 void route_commands_begin(struct tracker *tracker);
 void route_commands_end(struct tracker *tracker);
 

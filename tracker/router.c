@@ -22,9 +22,9 @@
 #define PLACE_TRIES     1000 /* groups that turn out to be closed */
 #define LOG_INTERVAL_MS 1000
 
-/* A cached answer that is too old is given after so long, when the database has not confirmed it by then. */
+/* A cached answer that is too old is given after this long, when the database has not confirmed it by then. */
 #define STALE_WAIT_MS 250
-/* And at once for so long after that happened. */
+/* And at once for this long after that happened. */
 #define SLOW_MS 1000
 
 struct router {
@@ -202,7 +202,7 @@ static enum db_result insert_group(struct question *question, struct db_connecti
     return result;
 }
 
-/* Gives a user without a row one. DB_OK with an error in QUESTION: there is no group to be had. DB_CONSTRAINT: somebody else
+/* Gives a user without a row one. DB_OK with an error in QUESTION: no group is available. DB_CONSTRAINT: somebody else
  * was quicker. */
 static enum db_result create_route(struct question *question, struct db_connection *connection,
                                    struct error *error)

@@ -57,10 +57,10 @@ MUST_CHECK enum router_answer router_find(struct router *router, const struct pr
 typedef void (*router_callback)(void *argument, const char *group, const struct error *error);
 
 /* Asks the database, and gives a user without a group one where CREATE says so. On the thread of LOOP, never
- * blocks; CALLBACK comes once, later, on the loop, at most TIMEOUT_MS of the options from now: whom the
- * database keeps waiting gets the cached answer, whatever its age, after a moment already. ROUTER_ASK:
- * CALLBACK will come. Else it will not, because too many wait: ROUTER_FOUND with a cached answer in GROUP, or
- * ROUTER_FAILED with ERROR. */
+ * blocks; CALLBACK comes once, later, on the loop, at most TIMEOUT_MS of the options from now: where the
+ * database is slow, the cached answer, whatever its age, is given after a moment. ROUTER_ASK: CALLBACK will
+ * come. Else it will not, because too many wait: ROUTER_FOUND with a cached answer in GROUP, or ROUTER_FAILED
+ * with ERROR. */
 MUST_CHECK enum router_answer router_ask(struct router *router, struct loop *loop,
                                          const struct proto_file_key *key, bool create,
                                          router_callback callback, void *argument,

@@ -22,7 +22,7 @@ struct selection {
 MUST_CHECK bool selection_init(struct selection *selection, size_t groups_max, size_t servers_max);
 void selection_clear(struct selection *selection);
 
-/* What clients are told of a server; SECURE: those that speak TLS. */
+/* What a reply says of a server; SECURE: to clients that speak TLS. */
 struct address selection_address(const struct table_server *shown, bool secure);
 
 /* See table_choose(). */

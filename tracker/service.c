@@ -1,5 +1,5 @@
 /*
- * service: makes the tracker's rooms, puts its commands into one table, and ends it all; answers GROUPS, STATUS and GROUP.
+ * service: makes the tracker's rooms, puts its commands into one table, and ends the rooms; answers GROUPS, STATUS and GROUP.
  * A handler runs on its connection's loop and answers there; what GROUPS, STATUS and the admin port's /status say is put together
  * on a worker.
  */
@@ -407,7 +407,7 @@ bool tracker_service_reload(struct daemon *daemon, const void *new_config, struc
     return true;
 }
 
-/* Clients are served, but somebody is to look. */
+/* Clients are served, but an operator should look. */
 static void name_missing(struct tracker *tracker, char *reason, size_t reason_size)
 {
     size_t active = table_count(tracker->table, TABLE_ACTIVE), suspect = table_count_suspect(tracker->table);

@@ -284,8 +284,8 @@ static struct member *find_beating(struct table *table, uint64_t connection, con
     return NULL;
 }
 
-/* The longest of late: one that came late counts for a while, one that came early does not. One that was long in coming was no heartbeat at
- * its time: a server that hung would else be believed for three times as long when it hangs again. */
+/* The longest of late: one that came late counts for a while, one that came early does not. A gap counts as twice the interval at
+ * most: otherwise a server that hung would be believed for three times as long when it hangs again. */
 static void learn_interval(struct member *server, struct table_moment now)
 {
     int64_t gap_ms = server->beat_ms != 0 ? now.monotonic_ms - server->beat_ms : 0;

@@ -1,8 +1,8 @@
 /*
- * table: the groups and their storage servers, and what each server's state is: who joined, who beats, who
- * fell silent. Also chooses from it: the servers named for a group, the group of a new user. In memory only;
- * bounded; thread-safe (one mutex, held briefly, never across anything that blocks but a log line). Every
- * change of a server's state is logged with its cause. Called by service.c, router.c, groups.c, report.c.
+ * table: the groups and their storage servers, and what each server's state is: who joined, who sends heartbeats, who
+ * fell silent. Also chooses from it: the servers named for a group, the group of a new user. In memory only; bounded;
+ * thread-safe (one mutex, held briefly, never across anything that blocks but a log line). Every change of a server's
+ * state is logged with its cause. Called by service.c, router.c, groups.c, report.c.
  *
  * Identity. A server is (group, peer address, stated port). The connection of the latest JOIN is the server's
  * own until it closes: a heartbeat on it that names the group and host of the JOIN is the server's (several
@@ -10,7 +10,7 @@
  * connection is matched by group, host and peer address, and LOAD by its port also. Where a BEAT fits several
  * servers (one host, two ports) those that have a connection of their own are left out, since their
  * heartbeats come there; it is refused when that does not leave exactly one, because a wrong guess would keep
- * a dead server alive. A refused server joins anew.
+ * a dead server alive. A refused server joins again.
  *
  * Time. Silence, grace and forgetting are measured on the monotonic clock; wall time is kept for display
  * only. How far apart a server's heartbeats come is learned from them: one that has missed three is suspect, and asked
@@ -131,7 +131,7 @@ struct table_server {
     char version[PROTO_VERSION_SIZE];
     struct address address; /* of the peer, with the stated port */
     bool has_advertised;
-    struct address advertised; /* what it says that clients are to use */
+    struct address advertised; /* what it states as its address for clients */
     bool has_tls;
     struct address tls; /* the same for clients that came under TLS; host "*": as without */
     enum table_state state;
@@ -139,7 +139,7 @@ struct table_server {
     int64_t start_time; /* seconds since the epoch, as the server stated them */
     int64_t join_time;
     int64_t
-        clock_s; /* so far its clock was ahead of this machine's when it joined; 0: they agree within TABLE_CLOCK_S */
+        clock_s; /* how far its clock was ahead of ours when it joined; 0: they agree within TABLE_CLOCK_S */
     int64_t beat_time; /* by this machine's clock: the last heartbeat; before the first one, the JOIN */
     int64_t silent_ms; /* since the last sign of life; filled in snapshots */
     bool has_load;     /* its last heartbeat was a LOAD */
@@ -169,7 +169,7 @@ void table_snapshot_clear(struct table_snapshot *snapshot);
 /* How many servers are in STATE. */
 size_t table_count(struct table *table, enum table_state state);
 size_t table_count_suspect(struct table *table);
-/* Those that are not OFFLINE and have another time than this machine. */
+/* Those that are not OFFLINE and whose clock differs from this machine's. */
 #define TABLE_CLOCK_S 30
 size_t table_count_clocks_off(struct table *table);
 size_t table_count_groups(struct table *table);

@@ -140,7 +140,7 @@ static enum db_result reroute_change(struct reroute *reroute, struct db_connecti
     return result;
 }
 
-/* In a transaction, so that an UPDATE which a lost connection carries out late is never committed, and nobody is left to a
+/* In a transaction, so that an UPDATE which a lost connection carries out late is never committed, and nobody is sent to a
  * group that is being removed. */
 static enum db_result reroute_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {

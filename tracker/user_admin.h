@@ -1,7 +1,7 @@
 /*
- * user_admin: USERS, REROUTE and SERVERS: what whoever moves users from one group to another asks of a tracker
+ * user_admin: USERS, REROUTE and SERVERS: what a program that moves users from one group to another asks of a tracker
  * (docs/protocol.md): who belongs to a group, that somebody belongs to another one from now on, and which servers a group has.
- * Taken from the addresses that may change groups only. Called by service.c.
+ * Accepted only from the addresses that may change groups. Called by service.c.
  */
 #ifndef REEL_TRACKER_USER_ADMIN_H
 #define REEL_TRACKER_USER_ADMIN_H

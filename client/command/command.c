@@ -91,7 +91,7 @@ static const struct command_verb *find_verb(const char *name)
 
 /* ---- settings ---- */
 
-/* Of the parts of `auth` one alone asks a server. */
+/* Only one part of `auth` asks a server. */
 static bool command_asks(const struct command *command)
 {
     return command->verb->asks || command_auth_asks(command);

@@ -58,7 +58,7 @@ static bool fits_into_file(int fd, const char *path, const char *key, bool *newl
     return good;
 }
 
-/* The line behind those of PATH, which is made where it is not there, with one write(2). */
+/* Appends the line to PATH, which is made where it is not there, with one write(2). */
 static bool append_key(const char *path, const char *key, struct error *error)
 {
     int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | O_NOFOLLOW, 0600);
@@ -296,7 +296,7 @@ static int tell_verdict(struct command *command, const char *file, const struct 
         verdict->follows, verdict->last[0] != '\0' ? " and ends with " : "", verdict->last);
 }
 
-/* FILE, which goes on where BEFORE ended; its end is left there. */
+/* FILE, which continues where BEFORE ended; BEFORE becomes its end. */
 static int auth_verify_file(struct command *command, const struct keys *keys, const char *file,
                             char before[AUDIT_LINK_HEX + 1])
 {

@@ -16,7 +16,7 @@ enum severity { WELL, NOTE, WARNING, CRITICAL };
 struct check {
     struct command *command;
     void (*run)(struct check *check); /* on the check's thread; blocks for about LIMIT_MS */
-    char address[ADDRESS_TEXT_SIZE];  /* that is asked, or another name of what is looked at */
+    char address[ADDRESS_TEXT_SIZE];  /* that is asked, or another name of what is checked */
     const json_t *server;             /* as the trackers know it; borrowed, only read */
     bool remote;                      /* the trackers are on another machine */
     int64_t limit_ms;

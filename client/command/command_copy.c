@@ -93,7 +93,7 @@ static int copy_say(struct command *command, const struct reel_file *source, con
     return result;
 }
 
-/* The copy may be there all the same; then another try must not make one more. */
+/* The copy may exist all the same; then another try must not make a second one. */
 static int copy_failed(struct command *command, const char *id, const char *copy,
                        const struct reel_error *error)
 {

@@ -28,7 +28,7 @@ struct doctor {
     struct command *command;
     json_t *findings;
     enum severity worst;
-    json_t *status; /* of the first tracker that told; NULL: none */
+    json_t *status; /* of the first tracker that sent it; NULL: none */
     struct check *checks;
     size_t count;
     int64_t limit_ms;
@@ -96,7 +96,7 @@ static void look_at_certificate(struct check *check, const char *part, const str
         check_finding(check, WELL, part, NULL, "its certificate is good for %" PRId64 " days", left / DAY);
 }
 
-/* CLOCK: what it shows there, asked between two looks at ours. */
+/* CLOCK: the time there, asked for between two looks at ours. */
 static void look_at_clock(struct check *check, const char *part, int64_t clock, int64_t before, int64_t after)
 {
     int64_t apart = clock > after ? clock - after : clock < before ? clock - before : 0;
@@ -501,7 +501,8 @@ static void check_no_idservers(struct check *check)
 
 /* ---- the command ---- */
 
-/* Twice so long is all that the questions take: first those who are configured, then whom the trackers name. */
+/* All questions take twice as long at most: first to those who are configured, then to those whom the trackers
+ * name. */
 static int64_t limit_of_question(const struct command *command)
 {
     int64_t limit_ms = min_i64(command->settings.timeout_ms, CHECK_LIMIT_MS), max_ms = 0;
@@ -511,7 +512,7 @@ static int64_t limit_of_question(const struct command *command)
     return limit_ms;
 }
 
-/* False: an address is none, as ERROR says. */
+/* False: an address is wrong, as ERROR says. */
 static bool doctor_examine(struct doctor *doctor, struct error *error)
 {
     const struct command_settings *settings = &doctor->command->settings;

@@ -1,6 +1,6 @@
 /*
  * command_download: `reel download`: one file to a path of the user's, or any number of files under the names
- * that are stored with them, which are other people's words: they are made harmless, and replace nothing.
+ * that are stored with them, which other people chose: they are made harmless, and replace nothing.
  */
 #include "client/command/command_internal.h"
 

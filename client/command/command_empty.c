@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETTLE_MS 75000 /* longer than anybody believes in where a user was, see tracker.route_cache_age */
+#define SETTLE_MS 75000 /* longer than a user's former group is cached, see tracker.route_cache_age */
 #define BALANCED  0.05  /* shares of used space that differ by no more are left as they are */
 
 /* ---- beginning and end ---- */
@@ -164,7 +164,7 @@ int command_empty_group(struct command *command, const char *group)
 
 /* ---- rebalancing ---- */
 
-/* The open group with the largest share of used bytes, and how many of them are above what all have on average. NULL: the
+/* The open group with the largest share of used bytes, and how many of them are above the average of all. NULL: the
  * shares are about the same. To be freed. */
 static char *fullest_group(const json_t *status, int64_t *surplus)
 {

@@ -1,6 +1,6 @@
 /*
- * command_fsck: `reel fsck`: asks a group for a scrub, waits for its end while it says how far that is, prints the
- * report. Who stops waiting stops nothing: the scrub is the servers'.
+ * command_fsck: `reel fsck`: asks a group for a scrub, waits for its end while it shows how far that is, prints
+ * the report. To stop waiting stops nothing: the scrub is the servers'.
  */
 #include "client/command/command_internal.h"
 
@@ -37,8 +37,8 @@ static json_t *fsck_put_question(struct command *command, enum reel_fsck_action 
     return NULL;
 }
 
-/* What is asked for. A server that knows nothing of groups in a request would do it to its own group: it is asked for a
- * report before. */
+/* What is asked for. A server that knows nothing of groups in a request would scrub its own group: it is asked for a
+ * report first. */
 static json_t *ask_for(struct command *command, enum reel_fsck_action action, struct reel_error *error)
 {
     if (command->count > 0 && action != REEL_FSCK_STATUS) {
@@ -133,7 +133,7 @@ static int64_t print_findings(const json_t *progress)
     return sum;
 }
 
-/* The clean-up was stopped, and waits for a person. */
+/* The clean-up was stopped, and waits for an operator. */
 static bool is_stopped(const json_t *report)
 {
     const char *phase = json_string_value(json_object_get(json_object_get(report, "sweep"), "phase"));

@@ -47,7 +47,7 @@ struct command_settings {
     int64_t tries;
 };
 
-/* The options that are no settings. Texts are the arguments' own; NULL or 0: not given. */
+/* The options that are not settings. Texts are the arguments' own; NULL or 0: not given. */
 struct command_options {
     bool json, quiet, help, help_json, version, yes, dry_run;
     int64_t verbose; /* how often -v was given */
@@ -64,7 +64,7 @@ struct command {
     const struct command_verb *verb;
     struct command_settings settings;
     struct command_options options;
-    struct reel *reel; /* NULL for what asks nobody */
+    struct reel *reel; /* NULL where no server is asked */
     char **arguments;  /* after the command's name, and those of --files-from */
     int count;
     struct command_display *display; /* of progress; always there while a verb runs */
@@ -129,7 +129,7 @@ void command_line_clear(struct command_line *line);
 /* --help of the whole command, or of VERB. */
 void command_print_help(const struct command_verb *verb, const struct command_verb *verbs, size_t count);
 void command_print_exit_codes(void);
-/* All of it, for programs. SETTINGS (command_settings_json()) is given up to it. */
+/* All of it, for programs. SETTINGS (command_settings_json()) is handed over to it. */
 void command_print_help_json(const struct command_verb *verbs, size_t count, json_t *settings);
 
 /* When what is made now ends: "6h" from now on, or a date. False: neither. */
@@ -206,7 +206,7 @@ struct command_display *command_display_create(const struct command *command); /
 void command_display_destroy(struct command_display *display);
 /* How many files there are, and their bytes as far as they are known. */
 void command_display_expect(struct command_display *display, int files, int64_t bytes);
-/* Takes the bars away, so that something can be printed; they come back with the next step. */
+/* Removes the bars, so that something can be printed; they come back with the next step. */
 void command_display_clear(struct command_display *display);
 
 struct command_bar {
@@ -259,10 +259,11 @@ int command_du(struct command *command);
 int command_quota(struct command *command); /* command_quota.c: admin quota */
 /* `reel admin quota` without a user: all who are counted. */
 int command_quotas(struct command *command); /* command_quotas.c */
-/* Who of GROUPS (of the trackers' status) has used 90 % of a quota or more, the fullest first: "users" that have a limit, "near" of
- * them with "user", "application" and "used" (1: all), and whether that is "whole". NULL: nobody may say. Waits two seconds per group. */
+/* Which users of GROUPS (of the trackers' status) have used 90 % of a quota or more, the fullest first: "users" that have a limit,
+ * "near" of them with "user", "application" and "used" (1: all), and whether that is "whole". NULL: no group could be asked. Waits
+ * two seconds per group. */
 json_t *command_quotas_near(struct command *command, const json_t *groups);
-int command_print_near(struct command *command, const json_t *told); /* as one line */
+int command_print_near(struct command *command, const json_t *near); /* as one line */
 /* For reel du. False: no limit holds for the user, or the servers or the rights do not allow to ask. */
 bool command_quota_of_user(struct command *command, struct reel_quota *quota);
 json_t *command_quota_json(const struct reel_quota *quota);
@@ -277,7 +278,7 @@ int command_auth(struct command *command);   /* command_auth.c */
 /* Whether this line is `auth` with a part that asks a server. */
 bool command_auth_asks(const struct command *command);
 
-/* `admin group drain GROUP --empty`, `admin group rebalance`, and what `admin group remove GROUP` asks before. */
+/* `admin group drain GROUP --empty`, `admin group rebalance`, and what `admin group remove GROUP` asks first. */
 int command_empty_group(struct command *command, const char *group); /* command_empty.c */
 int command_rebalance(struct command *command);
 /* Of a group of the trackers' status: whether it is open for new users. */

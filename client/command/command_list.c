@@ -138,7 +138,7 @@ static int run_listing(struct listing *listing, const char *after)
     struct reel_error error;
     int64_t limit = command->options.limit;
 
-    command->buffered = true; /* a write per row would be what a long list costs */
+    command->buffered = true; /* a write per row would be most of the cost of a long list */
     listing->collect = order && order->compare != list_by_id;
     if (!reel_list(command->reel, &key, command->options.deleted, list_each, listing, &error)) {
         if (error.code != REEL_E_NOT_FOUND)

@@ -218,8 +218,8 @@ static int empty_user(struct batch *batch)
     return result != COMMAND_OK ? result : COMMAND_FAILED;
 }
 
-/* The trackers name the new group from now on: first one of them writes it down, then each is told, so that none goes by what
- * it knew. GROUP: that the user has afterwards. */
+/* The trackers name the new group from now on: first one of them writes it down, then each is asked, so that none goes by
+ * what it had cached. GROUP: the user's afterwards. */
 static bool reroute_user(struct batch *batch, char group[REEL_GROUP_SIZE], struct reel_error *error)
 {
     struct mover *mover = batch->mover;
@@ -272,7 +272,7 @@ static int say_user(const struct mover *mover, const struct batch *batch, int64_
                          command_human((double)bytes, size, sizeof(size)), batch->target->name);
 }
 
-/* The group with the largest share of free bytes, those that are on their way there taken off. */
+/* The group with the largest share of free bytes, less those that are on their way there. */
 static struct target *best_target(struct mover *mover)
 {
     struct target *best = NULL;
@@ -392,7 +392,7 @@ int move_routed_users(struct mover *mover)
          i += 2) {
         int one = move_user(mover, list.names[i], list.names[i + 1]);
 
-        /* One user's trouble is not the others'. */
+        /* One user's failure does not stop the others. */
         if (one != COMMAND_OK)
             mover->failures++;
     }
@@ -400,7 +400,7 @@ int move_routed_users(struct mover *mover)
     return result;
 }
 
-/* What was uploaded by addresses that were known before: to where each user is by now. */
+/* What was uploaded to addresses that had been cached: to where each user is by now. */
 static void look_after(struct mover *mover)
 {
     int64_t now_ms = clock_monotonic_ms();

@@ -266,7 +266,7 @@ static bool command_take_option(const struct option *option, const char *value, 
 static const struct option *option_nearest(const char *name)
 {
     const struct option *best = NULL;
-    size_t distance = 3; /* further away it is no slip of the finger */
+    size_t distance = 3; /* further away it is no typing error */
 
     for (size_t i = 0; i < ARRAY_SIZE(options_table); i++) {
         const char *known = options_table[i].name;
@@ -349,7 +349,7 @@ bool command_line_parse(int argc, char **argv, struct command_line *line, struct
     line->arguments = calloc((size_t)argc + 1, sizeof(*line->arguments));
     if (!line->arguments)
         return error_set(error, ERROR_UNAVAILABLE, "no memory for the arguments");
-    /* Whatever is wrong is to be said in the form that was asked for. */
+    /* Whatever is wrong must be reported in the form that was asked for. */
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
         options->json = options->json || strcmp(argv[i], "--json") == 0;
     for (int i = 1; i < argc; i++) {

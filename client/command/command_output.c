@@ -144,7 +144,7 @@ int command_usage(const struct command_options *options, const char *format, ...
     return COMMAND_USAGE;
 }
 
-/* What would help, behind a failure's text; "" where nothing is known. */
+/* What would help, after a failure's text; "" where nothing is known. */
 static const char *hint_of(const struct command *command, const struct reel_error *error)
 {
     if (error->code == REEL_E_MALFORMED && strncmp(error->text, "name", 4) == 0 && !command->options.name &&
@@ -175,7 +175,7 @@ int command_failed(struct command *command, const char *what, const struct reel_
     fprintf(stderr, "%sreel: %s%s%s%s%s\n", command_colour(stderr, COMMAND_RED), name,
             name[0] != '\0' ? ": " : "", text, hint_of(command, error),
             command_colour(stderr, COMMAND_PLAIN));
-    if (command->options.json) /* the exit code tells of a failure anyway */
+    if (command->options.json) /* the exit code reports a failure anyway */
         (void)output_print_json(error_to_json(error->code, reel_error_name(error->code), error->text, what),
                                 false);
     pthread_mutex_unlock(&command->output);

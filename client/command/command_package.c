@@ -16,7 +16,7 @@ struct package_upload {
     struct package_file **parts, **playlists; /* in the order in which they are stored */
     int part_count, playlist_count;
     int64_t bytes, expires;
-    atomic_bool failed; /* what is left is not begun any more */
+    atomic_bool failed; /* what is left is not begun */
 };
 
 static int package_failed(struct command *command, const char *path, const struct error *why)

@@ -238,7 +238,7 @@ static int64_t probe_end_of(const X509 *certificate)
     return (int64_t)timegm(&when);
 }
 
-/* The server asked for a proof that we do not have, where it shows no certificate: so it speaks TLS all the same. */
+/* The server, which shows no certificate, asked for a proof that we do not have: so it does speak TLS. */
 static bool wants_keys(void)
 {
     int reason = ERR_GET_REASON(ERR_peek_error());

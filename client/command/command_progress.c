@@ -96,7 +96,7 @@ static int bar_share(int64_t done, int64_t total, int of)
     return part < 0 ? 0 : part > of ? of : part;
 }
 
-/* What of a line there is room for: a line that the terminal breaks could not be erased. */
+/* As much of a line as there is room for: one that the terminal breaks could not be erased. */
 struct bar_form {
     int label, bar; /* columns; 0: none */
     bool size, speed, left, reading;

@@ -253,7 +253,7 @@ int command_quotas(struct command *command)
 
 /* ---- for `reel status` ---- */
 
-/* As ask_group(), without a word where it fails: who may see the status may not see this, and older servers do not know it. */
+/* As ask_group(), but silent where it fails: this may be forbidden where the status is not, and older servers do not know it. */
 static bool ask_quietly(struct command *command, const char *group, struct quotas_table *table)
 {
     const struct command_settings settings = command->settings;
@@ -296,7 +296,7 @@ json_t *command_quotas_near(struct command *command, const json_t *groups)
 {
     struct quotas_table table = {0};
     bool whole = true, any = false;
-    json_t *group, *told = NULL;
+    json_t *group, *found = NULL;
     size_t i;
 
     json_array_foreach(groups, i, group)
@@ -311,16 +311,16 @@ json_t *command_quotas_near(struct command *command, const json_t *groups)
     }
     sort_lines(&table, quotas_by_share);
     if (any)
-        told = near_to_json(&table, whole);
+        found = near_to_json(&table, whole);
     free(table.lines);
-    return told;
+    return found;
 }
 
-int command_print_near(struct command *command, const json_t *told)
+int command_print_near(struct command *command, const json_t *found)
 {
-    const json_t *near = json_object_get(told, "near");
-    json_int_t users = json_integer_value(json_object_get(told, "users"));
-    const char *more = json_is_true(json_object_get(told, "whole")) ? "" : " that were looked at";
+    const json_t *near = json_object_get(found, "near");
+    json_int_t users = json_integer_value(json_object_get(found, "users"));
+    const char *more = json_is_true(json_object_get(found, "whole")) ? "" : " that were looked at";
     size_t count = json_array_size(near);
     char user[REEL_USER_SIZE];
     int result;

@@ -70,7 +70,7 @@ static void *watch_run(void *argument)
         return NULL;
     atomic_store(&command->ended_by, by);
     reel_cancel(command->reel);
-    /* Whoever reads a pipe that gives nothing, or writes to one that takes nothing, does not see that. */
+    /* A thread that blocks in a read from a pipe, or in a write to one, does not see that. */
     if (watch_wait(clock_monotonic_ms() + GRACE_MS) != 0) {
         watch_summary(command);
         if (atomic_load(&command->resumable) > 0)
@@ -101,7 +101,7 @@ bool command_watch_begin(struct command *command, struct error *error)
     watch.end_ms = max_ms > 0 ? clock_monotonic_ms() + max_ms : 0;
     (void)sigemptyset(&signals);
     for (size_t i = 0; i < ARRAY_SIZE(watched_signals); i++) {
-        /* What nohup(1), or a shell for its background, has the process ignore stays ignored. */
+        /* What nohup(1) has the process ignore, or a shell in the background, stays ignored. */
         if (sigaction(watched_signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
             (void)sigaddset(&signals, watched_signals[i]);
     }
@@ -275,7 +275,7 @@ static bool list_take(const char *entry, size_t length, bool paths, bool lines)
 
     if (tab)
         length = (size_t)(tab - entry);
-    else if (lines && length > 0 && entry[length - 1] == '\r') /* from a system that ends lines so */
+    else if (lines && length > 0 && entry[length - 1] == '\r') /* from a system that ends lines this way */
         length--;
     return length == 0 || list_append(entry, length);
 }

@@ -1,6 +1,6 @@
 /*
- * command_settings: the settings of the `reel` command: from its file, the environment and the command line, each before the
- * one named earlier.
+ * command_settings: the settings of the `reel` command: from its file, the environment and the command line, each overriding
+ * the one before.
  */
 #include "client/command/command_internal.h"
 

@@ -24,7 +24,7 @@ static bool state_make_directory(char *directory, struct error *error)
     return true;
 }
 
-/* What tells this upload from others. */
+/* What distinguishes this upload from others. */
 static bool state_name(const struct command *command, const char *path, char name[DIGEST_HEX_SIZE],
                        struct error *error)
 {

@@ -24,7 +24,7 @@ static size_t output_character(const char *text)
             return 0;
     if (length == 2 && at[0] == 0xC2 && at[1] < 0xA0) /* C1 controls: some terminals obey them */
         return 0;
-    /* U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069: they turn the order of what is read around. */
+    /* U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069: they reverse the order of what is read. */
     if (length == 3 && at[0] == 0xE2 &&
         ((at[1] == 0x80 && (at[2] == 0x8E || at[2] == 0x8F || (at[2] >= 0xA8 && at[2] <= 0xAE))) ||
          (at[1] == 0x81 && at[2] >= 0xA6 && at[2] <= 0xA9)))

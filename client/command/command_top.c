@@ -42,7 +42,7 @@ static void keys_end(const struct keys *keys)
         (void)tcsetattr(STDIN_FILENO, TCSANOW, &keys->before);
 }
 
-/* Has q been pressed within MS? Any other key is a wish to see the table now. */
+/* Has q been pressed within MS? Any other key asks for the table now. */
 static bool keys_quit(const struct keys *keys, int64_t ms, bool *key)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -80,7 +80,7 @@ static void top_draw(const json_t *status, bool screen)
 
     json_array_foreach(groups, i, group) servers += json_array_size(json_object_get(group, "storages"));
     if (screen)
-        printf("\033[H\033[2J"); /* to the upper left, and everything away */
+        printf("\033[H\033[2J"); /* to the upper left, and everything cleared */
     printf("%s  groups: %zu  storage servers: %zu%s\n", command_time((int64_t)time(NULL), when),
            json_array_size(groups), servers, screen ? "  (q: quit)" : "");
     command_print_groups(groups);
@@ -89,7 +89,7 @@ static void top_draw(const json_t *status, bool screen)
     (void)fflush(stdout);
 }
 
-/* One table. On a screen a failure is shown, and the next one may do better. */
+/* One table. On a screen a failure is shown, and the next try may succeed. */
 static int top_turn(struct command *command, bool screen)
 {
     int result = COMMAND_OK;

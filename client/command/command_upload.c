@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define UPLOAD_LARGE (INT64_C(64) << 20) /* bytes from which on an upload can always be gone on with */
+#define UPLOAD_LARGE (INT64_C(64) << 20) /* bytes; uploads of as many or more can always be resumed */
 
 struct uploads {
     char **paths; /* owned, each too */
@@ -152,7 +152,7 @@ static int upload_dry_run(struct command *command, const char *path, bool standa
                          command_human((double)stat_of_path.st_size, size, sizeof(size)));
 }
 
-/* The state of an upload that can be gone on with: of any file with -c, and of a large one. NULL: none. */
+/* The state of an upload that can be resumed: of any file with -c, and of a large one. NULL: none. */
 static char *upload_state(struct command *command, const char *path, const struct stat *status)
 {
     struct error why = {0};
@@ -181,7 +181,7 @@ static void upload_explain(struct command *command, const char *path, const char
         command_remark(command,
                        "%s: the same command with -c continues where it stopped; without -c it starts over",
                        path);
-    else if (file_id[0] != '\0' && may_be_stored(error)) /* its last word may have been lost on the way */
+    else if (file_id[0] != '\0' && may_be_stored(error)) /* its last reply may have been lost */
         command_remark(command, "%s: if it was stored after all, its file ID is %s", path, file_id);
 }
 
@@ -234,7 +234,7 @@ static int upload_one(struct command *command, void *items, int number)
                 : command_failed(command, path, &error);
 }
 
-/* How often the line asks for standard input, which ends once: what came behind would be stored as an empty file. */
+/* How often the line asks for standard input, which ends once: a second one would be stored as an empty file. */
 static int uploads_of_input(const struct command *command)
 {
     const char *list = command->options.files_from;

@@ -1,6 +1,6 @@
 /*
- * client: a client's life, the life of its operations, and what they know of servers: who is a legacy one, who
- * of the trackers is next; and the commands that go to a tracker for their own sake.
+ * client: a client's life, the life of its operations, and what they know of servers: which is a legacy one,
+ * which of the trackers is next; and the commands that go to a tracker for their own sake.
  */
 #include "client/core/client_internal.h"
 
@@ -186,7 +186,7 @@ void client_operation_pause(struct client_operation *operation, int64_t delay_ms
 
     client_operation_set_step(operation, CLIENT_PAUSING);
     operation->kicked = kicked;
-    if (event_add(&operation->kick, &delay) != 0) /* no timer: then without a pause */
+    if (event_add(&operation->kick, &delay) != 0) /* without a timer there is no pause */
         event_active(&operation->kick, EV_TIMEOUT, 0);
 }
 

@@ -25,7 +25,7 @@ struct auth;
 struct client;
 
 /* What the clients of one process know together, each on a loop of its own: the last location of every user that any of
- * them was told, used while every tracker is away, so that all of them go on or none does; and whether one answers.
+ * them learned, used while every tracker is away, so that all of them go on or none does; and whether one answers.
  * Thread-safe; no lock is taken but to ask a tracker, or for want of one. */
 struct client_shared;
 MUST_CHECK struct client_shared *client_shared_create(size_t location_entries_max); /* NULL without memory */

@@ -215,7 +215,7 @@ void client_operation_set_step(struct client_operation *operation, enum client_s
 void client_operation_finish(struct client_operation *operation, const struct error *error);
 
 /* The call that carries out OPERATION's command: packs its request, and begins OPTIONS with what all such calls have; the
- * addresses, who is told and the rest are the caller's. False: the operation has been finished, with why. */
+ * addresses, the callbacks and the rest are the caller's. False: the operation has been finished, with an error. */
 bool client_operation_pack(struct client_operation *operation, struct packet_call_options *options);
 
 /* Reports that the operation continues after ERROR, and how: "trying the next server". */

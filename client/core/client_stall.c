@@ -1,9 +1,9 @@
 /*
  * client_stall: a storage server that has stopped while it was asked. Its machine still takes connections and bytes, and nothing
- * else tells it from one that is busy with an fsync; so when it has been silent for a moment it is asked, on another
- * connection, something that every server answers at once, whatever its disk and database do. Who does not answer that
- * either is given up, and another server of the group is asked: an upload has the same file ID there, so that whatever the
- * first one does later makes no second file; changes that could undo a later one are not asked twice. Declared in client_internal.h.
+ * else distinguishes it from one that is busy with an fsync; so when it has been silent for a moment it is asked, on another
+ * connection, something that every server answers at once, whatever its disk and database do. One that does not answer that
+ * either is given up, and another server of the group is asked: an upload has the same file ID there, so that whatever the first
+ * one does later makes no second file; changes that could undo a later one are not asked twice. Declared in client_internal.h.
  */
 #include "client/core/client_internal.h"
 

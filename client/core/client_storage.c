@@ -132,7 +132,7 @@ static void storage_located(struct client_operation *operation, const struct err
         storage_call(operation);
         return;
     }
-    /* What the servers said before tells more than that the trackers do not help; but that the group has no
+    /* What the servers said before says more than that the trackers do not help; but that the group has no
      * server now is why they could not be reached. */
     if (operation->last_error.code == ERROR_NONE || error->code == ERROR_NO_SERVER ||
         client_is_upload(operation))
@@ -192,7 +192,7 @@ static bool error_is_of_server(const struct error *error)
     }
 }
 
-/* Every server said no in that way, for a reason that will not pass. */
+/* Every server refused in that way, for a reason that will not pass. */
 static bool error_is_lasting(const struct error *error)
 {
     return error->code == ERROR_GENERAL || error->code == ERROR_UNKNOWN_COMMAND;
@@ -256,7 +256,7 @@ static void storage_ask_older(struct client_operation *operation, const struct a
     const struct client_command *older = operation->command->older;
 
     if (older->older)
-        operation->wanted = older; /* who does not know the newest may know the next */
+        operation->wanted = older; /* one that does not know the newest may know the next */
     else if (!operation->command->recent)
         client_remember_legacy(operation->client, server);
     if (client_is_upload(operation) && !older->older) {
@@ -345,7 +345,7 @@ static void storage_done(void *argument, const uint8_t *body, size_t size, const
 
     operation->call = NULL;
     client_stall_end(operation);
-    /* Who knows a command of ours is not a predecessor's server. */
+    /* A server that knows a command of ours is not a predecessor's. */
     if (!error && operation->command->older)
         packet_line_allow(operation->client->pool, &server);
     if (error) {

@@ -94,7 +94,7 @@ int reel_async_dispatch(struct reel *reel)
     uint64_t count_of_ends;
     int count = 0;
 
-    /* A child after fork() must not take what the descriptor, which both have, tells its parent. */
+    /* A child after fork() must not take what the descriptor, which both have, reports to its parent. */
     if (!reel_is_ours(reel))
         return 0;
     pthread_mutex_lock(&reel->mutex);

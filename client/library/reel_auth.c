@@ -1,5 +1,5 @@
 /*
- * reel_auth: takes lists of tokens and the word of a mode apart. Copies of tokens are overwritten.
+ * reel_auth: parses lists of tokens and the word of a mode. Copies of tokens are overwritten.
  */
 #include "client/library/reel_auth.h"
 

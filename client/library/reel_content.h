@@ -24,7 +24,7 @@ struct content {
 };
 
 /* SIZE bytes of FD from its position (-1: to its end) as CONTENT, which content_clear() ends. What is no regular
- * file, and a file that says it is empty and is not, is spooled; PREPARING (may be NULL) hears of that. */
+ * file, and a file that says it is empty and is not, is spooled; PREPARING (may be NULL) reports that. */
 MUST_CHECK bool content_open(struct content *content, int fd, int64_t size, reel_progress preparing,
                              void *argument, struct error *error);
 void content_clear(struct content *content);

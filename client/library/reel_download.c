@@ -259,9 +259,9 @@ static bool path_is_complete(struct fetch *fetch, const char *path, const struct
     return complete;
 }
 
-/* Begins the empty PART_FD with the bytes at PATH, which another program left unfinished perhaps: only the
- * digest of the whole will tell, and PATH stays as it is until then. What cannot be a beginning is refused.
- * *THERE gets the number of bytes. */
+/* Begins the empty PART_FD with the bytes at PATH, which another program perhaps left unfinished: only the
+ * digest of the whole will show that, and PATH stays as it is until then. What cannot be a beginning is
+ * refused. *THERE gets the number of bytes. */
 static bool part_begin(struct fetch *fetch, const char *path, int part_fd, const struct proto_stat *stat,
                        int64_t *there, struct error *error)
 {

@@ -14,7 +14,7 @@ struct fetch {
     int64_t offset, size; /* what the next request asks for; size 0: to the end */
     bool has_expected;    /* the file's digest when the download began: no other content is taken */
     uint8_t expected[PROTO_DIGEST_SIZE];
-    bool one_piece; /* what content it is of could not be asked: what breaks off is not gone on with */
+    bool one_piece; /* which content it is of could not be asked: it is not resumed */
     bool has_avoid;
     struct address avoid;
     struct packet_call *call; /* handed over */
@@ -47,7 +47,7 @@ MUST_CHECK bool fetch_expect(struct fetch *fetch, struct reel *reel, struct prot
 /* fetch->size bytes from fetch->offset on (size 0: to the end) to fetch->data, each once and in order. */
 MUST_CHECK bool fetch_run(struct fetch *fetch, struct reel *reel, struct error *error);
 
-/* An empty file's one word of progress. */
+/* An empty file's only report of progress. */
 MUST_CHECK bool fetch_told(const struct fetch *fetch, struct error *error);
 
 /* What passed by is what STAT says, where both have a digest. Else ERROR_DIGEST. */

@@ -81,7 +81,7 @@ MUST_CHECK bool reel_wait_run(struct reel_wait *wait, struct error *error);
 /* With the mutex held: one turn of the waiting thread's wait, of at most TIMEOUT_MS (< 0: for ever), which reads out
  * remarks (without the mutex) and gives the operation up when the handle is cancelled. False: timed out. */
 bool reel_wait_turn(struct reel_wait *wait, int64_t timeout_ms);
-/* With the mutex held: whether the loop still has to do with the wait. */
+/* With the mutex held: whether the loop still uses the wait. */
 bool reel_wait_busy(const struct reel_wait *wait);
 /* With the mutex held: has the loop end the operation with ERROR_CANCELLED, unless it is done. */
 void reel_wait_give_up(struct reel_wait *wait);
@@ -95,10 +95,12 @@ bool reel_is_ours(const struct reel *reel);
 /* Whether calls on the handle can be made: not in a child after fork(), not once it is cancelled. */
 bool reel_usable(struct reel *reel, struct error *error);
 
-/* Says something to who watches the handle, in the calling thread: through its relay, where a thread of ours works for a caller. */
+/* Says something to whoever watches the handle, in the calling thread: through its relay, where a thread of ours works for a
+ * caller. */
 void reel_say(const struct reel *reel, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* What the calling thread, from here on, gives to another one that says it. NULL: nothing, it is a caller's. */
+/* From here on what the calling thread says goes to another one, which says it. NULL: it is a caller's, and
+ * says it itself. */
 struct reel_relay {
     void (*say)(void *argument, const char *text);
     void *argument;

@@ -1,6 +1,6 @@
 /*
- * reel_link: signed links, made with a key of a keys file and without asking anybody. Any thread; reads the keys file and blocks
- * for nothing else.
+ * reel_link: signed links, made with a key of a keys file and without asking a server. Any thread; reads the keys file and
+ * blocks for nothing else.
  */
 #include "client/library/reel_internal.h"
 

@@ -1,5 +1,5 @@
 /*
- * reel_piece: BEGIN or OFFSET, APPEND until all is there, FINISH. Whatever breaks in between is asked about with OFFSET and gone on with, over
+ * reel_piece: BEGIN or OFFSET, APPEND until all is there, FINISH. Whatever breaks in between is asked about with OFFSET and continued, over
  * the next server of the group.
  */
 #include "client/library/reel_piece.h"
@@ -120,7 +120,7 @@ static bool piece_may_pass(const struct error *error)
     case ERROR_UNAVAILABLE:
     case ERROR_NO_SERVER:
     case ERROR_THROTTLED:
-    case ERROR_RANGE: /* something was counted that was not answered: OFFSET tells */
+    case ERROR_RANGE: /* something was counted that was not answered: OFFSET says */
         return true;
     default:
         return false;

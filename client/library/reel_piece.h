@@ -27,7 +27,8 @@ void reel_piece_init(struct reel_piece *piece, struct reel *reel, const struct c
 
 /* BEGIN of what PUT says. */
 MUST_CHECK bool reel_piece_begin(struct reel_piece *piece, const struct proto_put *put, struct error *error);
-/* Where it is, whoever has to be asked for that. ERROR_NOT_FOUND, ERROR_OTHER_GROUP: it is not there any more. */
+/* How far it is, whichever server has to be asked for that. ERROR_NOT_FOUND, ERROR_OTHER_GROUP: it is not there
+ * any more. */
 MUST_CHECK bool reel_piece_look(struct reel_piece *piece, struct error *error);
 /* All bytes that are missing. */
 MUST_CHECK bool reel_piece_send(struct reel_piece *piece, struct error *error);

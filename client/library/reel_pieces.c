@@ -121,7 +121,7 @@ static int64_t pieces_done(const struct pieces *pieces)
 }
 
 /* Call with the mutex held; it is released while the callback runs. */
-static void pieces_tell(struct pieces *pieces, int64_t done)
+static void pieces_report(struct pieces *pieces, int64_t done)
 {
     const struct reel_upload *upload = pieces->upload;
     struct error error;
@@ -168,7 +168,7 @@ static void pieces_digest(struct pieces *pieces)
 
 static void pieces_watch(struct pieces *pieces)
 {
-    int64_t told = -1;
+    int64_t reported = -1;
     bool beat = false;
 
     pthread_mutex_lock(&pieces->mutex);
@@ -178,10 +178,10 @@ static void pieces_watch(struct pieces *pieces)
 
         if (pieces->remarked) {
             pieces_repeat(pieces);
-        } else if (!pieces->stop && (beat || done != told)) {
-            told = done;
+        } else if (!pieces->stop && (beat || done != reported)) {
+            reported = done;
             beat = false;
-            pieces_tell(pieces, done);
+            pieces_report(pieces, done);
         } else if (digests) {
             pieces_digest(pieces);
         } else if (pieces->running > 0) {
@@ -216,7 +216,7 @@ static bool pieces_all(struct pieces *pieces, size_t count, struct error *error)
     size_t started;
 
     pthread_mutex_lock(&pieces->mutex);
-    pieces_tell(pieces, pieces_done(pieces)); /* where it begins */
+    pieces_report(pieces, pieces_done(pieces)); /* where it begins */
     pthread_mutex_unlock(&pieces->mutex);
     started = pieces_start(pieces, threads, min_size(min_size(count, pieces->count), REEL_PIECES_MAX));
 

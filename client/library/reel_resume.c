@@ -257,7 +257,7 @@ static bool is_too_old(const struct error *error)
     return error->code == ERROR_UNKNOWN_COMMAND || error->code == ERROR_GENERAL;
 }
 
-/* Going on cannot help: other bytes were sent than the file has now, or its ID is taken. */
+/* Continuing cannot help: other bytes were sent than the file has now, or its ID is taken. */
 static bool is_hopeless(const struct error *error)
 {
     return error->code == ERROR_DIGEST || error->code == ERROR_EXISTS || error->code == ERROR_DELETED;

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define BUFFERS    2
-#define CONFIRM_MS 1000 /* after the last byte, until it is said that the server's word is waited for */
+#define CONFIRM_MS 1000 /* after the last byte, until it is said that the server's reply is awaited */
 
 struct buffer {
     uint8_t *bytes;
@@ -176,8 +176,8 @@ static bool sending_fill(struct sending *sending, struct error *error)
     return true;
 }
 
-struct telling {
-    int64_t told;       /* the last position that was reported; -1: none */
+struct reporting {
+    int64_t reported;   /* the last position that was reported; -1: none */
     int64_t idle_ms;    /* since when everything is read, monotonic; 0: not yet */
     bool waiting, beat; /* "waiting" was said; it is time to report again, also without news */
 };
@@ -193,7 +193,7 @@ static bool sending_all_taken(const struct sending *sending)
 }
 
 /* Reports how far it is. The mutex is let go meanwhile. False: the caller gave up. */
-static bool sending_tell(struct sending *sending, struct telling *telling, struct error *error)
+static bool sending_report(struct sending *sending, struct reporting *reporting, struct error *error)
 {
     const struct reel_upload *upload = sending->send->upload;
     const struct proto_append *append = sending->send->append;
@@ -202,15 +202,15 @@ static bool sending_tell(struct sending *sending, struct telling *telling, struc
     bool go_on = true, all = sending_all_taken(sending), say = false;
 
     if (!all) {
-        telling->idle_ms = 0;
-        telling->waiting = false;
-    } else if (telling->idle_ms == 0) {
-        telling->idle_ms = clock_monotonic_ms();
-    } else if (!telling->waiting && clock_monotonic_ms() - telling->idle_ms >= CONFIRM_MS) {
-        telling->waiting = say = true;
+        reporting->idle_ms = 0;
+        reporting->waiting = false;
+    } else if (reporting->idle_ms == 0) {
+        reporting->idle_ms = clock_monotonic_ms();
+    } else if (!reporting->waiting && clock_monotonic_ms() - reporting->idle_ms >= CONFIRM_MS) {
+        reporting->waiting = say = true;
     }
-    telling->told = sending->position;
-    telling->beat = false;
+    reporting->reported = sending->position;
+    reporting->beat = false;
     pthread_mutex_unlock(&sending->wait.mutex);
     if (say)
         reel_say(sending->wait.reel, "waiting for the server to confirm");
@@ -224,21 +224,21 @@ static bool sending_tell(struct sending *sending, struct telling *telling, struc
 static bool sending_run(struct sending *sending, struct error *error)
 {
     struct reel_wait *wait = &sending->wait;
-    struct telling telling = {.told = -1};
+    struct reporting reporting = {.reported = -1};
     bool go_on = true;
 
     reel_wait_begin(wait);
     pthread_mutex_lock(&wait->mutex);
     while (reel_wait_busy(wait) || sending->resume_posted) {
-        if (go_on && !wait->done && (telling.beat || sending->position != telling.told))
-            go_on = sending_tell(sending, &telling, error);
+        if (go_on && !wait->done && (reporting.beat || sending->position != reporting.reported))
+            go_on = sending_report(sending, &reporting, error);
         else if (go_on && !wait->done && !wait->giving_up && sending->position < sending->total &&
                  sending->buffers[sending->back].filled == 0)
             go_on = sending_fill(sending, error);
         else if (!reel_wait_busy(wait))
             pthread_cond_wait(&wait->changed, &wait->mutex); /* sending_resume() is still to come */
         else
-            telling.beat = !reel_wait_turn(wait, REEL_BEAT_MS);
+            reporting.beat = !reel_wait_turn(wait, REEL_BEAT_MS);
         if (!go_on)
             reel_wait_give_up(wait);
     }

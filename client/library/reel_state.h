@@ -1,5 +1,5 @@
 /*
- * reel_state: the file in which an upload that can be gone on with keeps what must be known for that: of which content it is, the file ID, the
+ * reel_state: the file in which an upload keeps what must be known to resume it: of which content it is, the file ID, the
  * token of its partial upload and, where it goes in pieces, theirs. One upload at a time has it (flock(2)). Blocks, in the calling
  * thread. Private to the blocking face.
  */
@@ -31,7 +31,8 @@ struct reel_state {
  * this user alone is ERROR_IO. */
 MUST_CHECK bool reel_state_open(struct reel_state *state, const char *path, struct error *error);
 
-/* Reads what is there. FILE (may be NULL): the ID that it must be about. Whatever it does not understand is of another upload. */
+/* Reads what is there. FILE (may be NULL): the ID that it must be about. Whatever it does not understand counts as another
+ * upload's. */
 MUST_CHECK bool reel_state_read(struct reel_state *state, const struct content *content,
                                 const struct proto_file_key *key, const char *file, struct error *error);
 
@@ -41,7 +42,7 @@ MUST_CHECK bool reel_state_write(struct reel_state *state, const struct content 
 
 /* Nothing is left to be resumed. */
 void reel_state_remove(struct reel_state *state);
-/* Lets others have it. */
+/* Lets others use it. */
 void reel_state_close(struct reel_state *state);
 
 #endif

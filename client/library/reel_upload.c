@@ -75,8 +75,8 @@ static bool fill_put(struct reel *reel, const struct reel_upload *upload, const 
                                                    "content type", upload->content_type, error);
 }
 
-/* An older server stores the file and does not say that it knows nothing of times of expiry; whoever is answered "forbidden" has asked one
- * that knows of them. The time that a repeated upload found is the one that was asked for first. */
+/* An older server stores the file and does not say that it knows nothing of expiry; one that answers "forbidden" does know of it. The time
+ * that a repeated upload found is the one that was asked for first. */
 static bool check_expiry(struct reel *reel, const struct proto_put *put, struct error *error)
 {
     int64_t time = 0, wanted = put->expires == PROTO_EXPIRES_NEVER ? 0 : put->expires;

@@ -1,6 +1,6 @@
 /*
- * package_rewrite: what the readers of playlists share: whom they ask about a URI, and the text that comes
- * of replacing some of them. Pure; any thread.
+ * package_rewrite: what the readers of playlists share: whom they ask about a URI, and the text that results
+ * from replacing some of them. Pure; any thread.
  */
 #ifndef REEL_CLIENT_PACKAGE_REWRITE_H
 #define REEL_CLIENT_PACKAGE_REWRITE_H

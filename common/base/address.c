@@ -1,6 +1,6 @@
 /*
  * address: reads and writes addresses and turns them into what connect(2) and bind(2) take. Touches nothing
- * but its arguments, save address_resolve(), which asks the system's resolver. Everybody calls it, on any
+ * but its arguments, except address_resolve(), which asks the system's resolver. Everybody calls it, on any
  * thread.
  */
 #include "common/base/address.h"
@@ -254,7 +254,7 @@ char *address_format(const struct address *address, char *buffer, size_t size)
                             {NULL, 0}};
     size_t used = 0;
 
-    /* Keys of tables are made of it at every call to a server, so this is no snprintf(3). */
+    /* A table key is made of it at every call to a server, hence no snprintf(3). */
     do {
         *--digit = (char)('0' + value % 10);
         value /= 10;

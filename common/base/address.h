@@ -16,7 +16,7 @@
 struct address {
     char host[ADDRESS_HOST_SIZE]; /* without brackets; "*" for every address of this machine */
     uint16_t port;                /* host byte order */
-    bool tls;                     /* spoken to under TLS; only where a call goes to */
+    bool tls;                     /* under TLS; only of servers that are called */
 };
 
 struct address_list {
@@ -59,7 +59,7 @@ MUST_CHECK bool address_resolve(const struct address *address, struct socket_add
 #define ADDRESS_NETWORK_SIZE 16
 
 /* What counts as one client where clients are limited: an IPv4 address (also where it is written as IPv6), or the first 64 bits of
- * an IPv6 address, of which everybody has all that begin so. HOST: numeric, also with a scope. False: it is not. Pure. */
+ * an IPv6 address, since one customer has a whole /64. HOST: numeric, also with a scope. False: it is not. Pure. */
 MUST_CHECK bool address_network(const char *host, uint8_t network[ADDRESS_NETWORK_SIZE]);
 
 /* The reverse of address_to_socket(), for peers: numeric host and port; an IPv4-mapped IPv6 address becomes plain IPv4. */

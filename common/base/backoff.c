@@ -1,5 +1,5 @@
 /*
- * backoff: doubling, a limit, and chance.
+ * backoff: doubling, a limit, and randomness.
  */
 #include "common/base/backoff.h"
 

@@ -1,6 +1,6 @@
 /*
- * backoff: how long to wait before something that failed is tried again: twice as long each time, up to a limit, and less
- * by chance, so that those who failed together do not come back together. Touches nothing; its owner's thread only.
+ * backoff: how long to wait before something that failed is tried again: doubling up to a limit, and shortened at random,
+ * so that those who failed together do not come back together. Touches nothing; its owner's thread only.
  */
 #ifndef REEL_COMMON_BACKOFF_H
 #define REEL_COMMON_BACKOFF_H
@@ -9,7 +9,7 @@
 
 struct backoff {
     int64_t first_ms, longest_ms; /* set by the owner; FIRST at least 1 */
-    int64_t last_ms;              /* without what chance took off; 0: nothing has failed */
+    int64_t last_ms;              /* before it is shortened; 0: nothing has failed */
 };
 
 /* It failed: the pause before the next try, between half and all of FIRST, then of twice as much, up to LONGEST. */

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The result says whether it worked and must be looked at. */
+/* The result says whether it worked and must be checked. */
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_index, first_argument)                                                            \
     __attribute__((format(printf, format_index, first_argument)))

@@ -64,7 +64,7 @@ struct cache *cache_create(size_t entries_max, int64_t age_ms, size_t value_size
 
 static void shard_lock(struct cache_shard *shard)
 {
-    /* Fails only for a mutex that is no mutex: memory is damaged, and going on would damage more. */
+    /* Fails only for an invalid mutex: memory is damaged, and going on would damage more. */
     if (pthread_mutex_lock(&shard->mutex) != 0)
         abort();
 }
@@ -132,8 +132,7 @@ void cache_destroy(struct cache *cache)
         return;
     for (size_t i = 0; i < cache->shard_count; i++) {
         drop_all(&cache->shards[i]);
-        (void)pthread_mutex_destroy(
-            &cache->shards[i].mutex); /* fails for a locked one only: a caller's fault */
+        (void)pthread_mutex_destroy(&cache->shards[i].mutex); /* fails only if locked: a caller's fault */
     }
     free(cache);
 }

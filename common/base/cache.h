@@ -17,7 +17,7 @@ void cache_destroy(struct cache *cache);
 /* Copies the value of KEY to VALUE. False where there is none or it is too old. */
 bool cache_get(struct cache *cache, const void *key, size_t key_size, void *value);
 
-/* Like cache_get, whatever the entry's age: for a time when the source is away. AGE_MS gets the age. */
+/* Like cache_get, whatever the entry's age: for when the source is unavailable. AGE_MS gets the age. */
 bool cache_get_stale(struct cache *cache, const void *key, size_t key_size, void *value, int64_t *age_ms);
 
 /* Adds or replaces. Without memory the entry is not kept: a cache may forget. */

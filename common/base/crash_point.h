@@ -1,7 +1,7 @@
 /*
  * crash_point: named places where a test build ends itself as kill -9 would, or stops itself as kill -STOP would, so that tests
- * can see what a crash there leaves behind, and what a process does that continues late (docs/durability.md lists them). Compiled in by the CMake option REEL_CRASH_POINTS
- * alone; elsewhere a place costs nothing. Called wherever a step must survive a crash.
+ * can see what a crash there leaves behind, and what a process that continues late does (docs/durability.md lists them). Compiled in only by the CMake option
+ * REEL_CRASH_POINTS; otherwise a place costs nothing. Called wherever a step must survive a crash.
  */
 #ifndef REEL_COMMON_CRASH_POINT_H
 #define REEL_COMMON_CRASH_POINT_H

@@ -21,7 +21,7 @@ static inline int64_t duration_deadline(int64_t start, int64_t duration)
     return duration > 0 ? start + duration : 0;
 }
 
-/* One of PARTS equal parts of DURATION; 0 (no limit) stays 0, and nothing else becomes it. */
+/* One of PARTS equal parts of DURATION; 0 (no limit) stays 0, and nothing else becomes 0. */
 static inline int64_t duration_share(int64_t duration, size_t parts)
 {
     return duration > 0 ? max_i64(duration / (int64_t)max_size(parts, 1), 1) : 0;

@@ -31,11 +31,11 @@ enum error_code {
     ERROR_CONNECTION = -15, /* the peer could not be reached or broke the connection; local only */
     ERROR_EXHAUSTED = -16,  /* a number space is used up */
     ERROR_CANCELLED = -17,  /* the caller gave up; local only */
-    ERROR_UNAUTHENTICATED = -18, /* who asks has not proved who it is: HELLO and PROVE, then again */
-    ERROR_FORBIDDEN = -19,       /* it is known who asks, and that this is not allowed to them */
-    ERROR_THROTTLED = -20,       /* too many requests: later */
+    ERROR_UNAUTHENTICATED = -18, /* the caller has not proved who it is: HELLO and PROVE, then again */
+    ERROR_FORBIDDEN = -19,       /* the caller is known, and is not allowed to do this */
+    ERROR_THROTTLED = -20,       /* too many requests: try later */
     ERROR_OTHER_GROUP = -21,     /* the file is another group's; its own servers have it */
-    ERROR_QUOTA = -22,           /* the user has as much as is allowed */
+    ERROR_QUOTA = -22,           /* the user's quota is used up */
 };
 
 #define ERROR_TEXT_SIZE  512 /* bytes, terminating NUL included; longer texts are cut */
@@ -59,7 +59,7 @@ bool error_set_errno(struct error *error, int errnum, const char *format, ...) P
 /* The same with ERROR_OTHER_GROUP: the servers of GROUP have what was asked for. Returns false. */
 bool error_set_group(struct error *error, const char *group, const char *format, ...) PRINTF_LIKE(3, 4);
 
-/* ERROR (may be NULL), which is set, is about an argument of the caller's own that breaks a rule: nobody was asked. Its errnum
+/* ERROR (may be NULL), which is set, is about an argument of the caller's that breaks a rule: no server was asked. Its errnum
  * becomes EINVAL. Returns false. */
 bool error_of_argument(struct error *error);
 

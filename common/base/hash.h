@@ -1,5 +1,5 @@
 /*
- * hash: uthash with one policy for want of memory, for every hash table of the suite: an element that cannot be
+ * hash: uthash with one policy for a lack of memory, for every hash table of the suite: an element that cannot be
  * added is left out and the table stays as it was; nothing ends the process. The caller checks HASH_ADDED() and goes
  * on without the entry, or refuses the request that wanted it. No other file includes <uthash.h>.
  */

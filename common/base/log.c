@@ -390,7 +390,7 @@ static void tell_dropped(uint64_t count)
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 static struct sigaction before_us[ARRAY_SIZE(fatal_signals)];
 
-/* Writes what the queue holds, then lets whoever was asked before (a sanitizer; else the system) end the process: a fault
+/* Writes what the queue holds, then lets the earlier handler (a sanitizer's; else the system's) end the process: a fault
  * happens again when the instruction is tried again, abort(3) goes on by itself, and a signal that was sent is sent again. */
 static void on_fatal_signal(int number, siginfo_t *info, void *context)
 {

@@ -53,7 +53,7 @@ void log_write(enum log_level level, const char *room, const char *format, ...) 
 #define log_warning(room, ...) log_write(LOG_LEVEL_WARNING, room, __VA_ARGS__)
 #define log_error(room, ...)   log_write(LOG_LEVEL_ERROR, room, __VA_ARGS__)
 
-/* For what the world may do a thousand times per second: true at most once in INTERVAL_MS for this place; *SUPPRESSED
+/* For what may happen a thousand times per second: true at most once in INTERVAL_MS for this place; *SUPPRESSED
  * gets how many were swallowed since. GATE is a zeroed static of the caller. Any thread. */
 struct log_gate {
     int64_t next_ms;

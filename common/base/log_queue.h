@@ -1,7 +1,7 @@
 /*
  * log_queue: the lines of the log on their way to a descriptor that may block (a pipe that nobody reads, a full disk on the
- * network): a ring of bounded size, written by a thread of its own. Whoever speaks never waits; lines that find no room are
- * dropped and counted. Process-wide, like the log; only log.c calls it.
+ * network): a ring of bounded size, written by a thread of its own. Whoever logs never waits; lines for which there is no
+ * room are dropped and counted. Process-wide, like the log; only log.c calls it.
  */
 #ifndef REEL_COMMON_LOG_QUEUE_H
 #define REEL_COMMON_LOG_QUEUE_H

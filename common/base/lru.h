@@ -30,7 +30,7 @@ struct lru_key {
     uint64_t hash; /* the map takes the lower half, a division into several maps may take the upper one */
 };
 
-/* A seed that peers cannot know, who may choose keys and could choose ones that collide. */
+/* A seed that peers cannot know: those who choose keys could otherwise choose ones that collide. */
 uint64_t lru_seed(void);
 struct lru_key lru_key_make(uint64_t seed, const void *bytes, size_t size);
 

@@ -1,6 +1,6 @@
 /*
- * rate: buckets hashed by key and address, of IPv6 the network, with a seed of this process. A bucket holds ten seconds' worth, and
- * at least the burst.
+ * rate: buckets hashed by key and address (for IPv6 the network), with a seed of this process. A bucket holds ten seconds' worth,
+ * and at least the burst.
  */
 #include "common/base/rate.h"
 #include "common/base/address.h"

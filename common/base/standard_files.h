@@ -7,7 +7,7 @@
 #define REEL_COMMON_STANDARD_FILES_H
 
 /* Opens /dev/null in the place of those that are closed. Where even that fails the process ends with code 1: there is
- * nowhere to say so. */
+ * nowhere to report it. */
 void standard_files_open(void);
 
 #endif

@@ -2,11 +2,11 @@
  * config: see config.h. Reads the file with inih, finds each option in the tables and lets config_value.c
  * parse it.
  *
- * Of what INI readers do differently, this is the rule here: a line is "[section]", "name = value" (or "name:
+ * INI readers differ; these are the rules here: a line is "[section]", "name = value" (or "name:
  * value"), empty, or a comment (";" or "#" as its first character that is not blank). There are no comments
- * behind a value and no continued lines, so that ";" and "#" may stand in a value (an address list, a
- * password in a URL). Where one follows a blank the line is refused, since it is most likely meant as a
- * comment; quotes around the value make it part of the value. An option stands once in a file.
+ * after a value and no continued lines, so that ";" and "#" may stand in a value (an address list, a password
+ * in a URL). Where one follows a blank the line is refused, since it is most likely meant as a comment;
+ * quotes around the value make it part of the value. An option may appear once in a file.
  */
 #include "common/config/config.h"
 
@@ -68,7 +68,7 @@ static bool find_option(const struct config_table *tables, const char *section, 
     return false;
 }
 
-/* Says that SECTION.NAME is none of the options, with the one that was probably meant. */
+/* Says that there is no option SECTION.NAME, and which one was probably meant. */
 static void explain_unknown(const struct config_table *tables, const char *section, const char *name,
                             struct error *error)
 {

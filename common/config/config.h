@@ -1,6 +1,6 @@
 /*
  * config: one table of options per daemon; it parses, checks, documents, dumps, and knows what a reload may change.
- * The file is INI ([section], name = value, # and ; comments); an option may stand once, a list option may be given
+ * The file is INI ([section], name = value, # and ; comments); an option may appear once, a list option may be given
  * once with several values. Errors name file and line, and say what would be right.
  * Comments stand on lines of their own; ";" and "#" inside a value belong to it, and where one follows a blank the line
  * is refused unless the value is in double quotes (which are taken off; there are no escapes in them).
@@ -31,7 +31,7 @@ struct config_strings {
     size_t count;
 };
 
-/* A copy for who keeps a list longer than the configuration lives. On failure (no memory) TO is empty. */
+/* A copy for those who keep a list longer than the configuration lives. On failure (no memory) TO is empty. */
 MUST_CHECK bool config_strings_copy(struct config_strings *to, const struct config_strings *from,
                                     struct error *error);
 
@@ -49,7 +49,7 @@ struct config_option {
         default_value; /* as it would be written in the file; NULL: must be given; "" for an empty string or list */
     int64_t minimum, maximum;
     const char *choices; /* CONFIG_CHOICE: "error|warning|info|debug" */
-    bool reloadable;     /* SIGHUP takes a new value */
+    bool reloadable;     /* SIGHUP applies a new value */
     const char *help;    /* one or two sentences, with the unit */
 };
 

@@ -1,13 +1,13 @@
 /*
- * config_value: the values of options: text to member, member to canonical text, and the message for a text
- * is wrong. Pure but for memory. Called by config.c, and for options whose items hold values of their own.
+ * config_value: the values of options: text to member, member to canonical text, and the message for a wrong
+ * text. Pure but for memory. Called by config.c, and for options whose items hold values of their own.
  */
 #ifndef REEL_COMMON_CONFIG_VALUE_H
 #define REEL_COMMON_CONFIG_VALUE_H
 
 #include "common/config/config.h"
 
-/* Parses TEXT into OPTION's member of CONFIG; what stood there is freed. On failure the member stays as it
+/* Parses TEXT into OPTION's member of CONFIG; the earlier value is freed. On failure the member stays as it
  * was and ERROR says what would be right, without naming the option. */
 MUST_CHECK bool config_value_parse(const struct config_option *option, const char *text, void *config,
                                    struct error *error);

@@ -1,6 +1,6 @@
 /*
  * file_send: a range of a file to a socket, window after window (file_window), at the pace of the slowest
- * end. What is in the page cache the loop sends itself; what is not, or where the file system cannot tell
+ * end. What is in the page cache the loop sends itself; what is not, or where the file system does not say
  * (FUSE), a worker sends, since a read may wait for a disk. Used for DOWNLOAD replies.
  */
 #ifndef REEL_COMMON_FILE_SEND_H
@@ -20,8 +20,8 @@ struct file_send_options {
     int64_t progress_ms;      /* without a byte taken by the peer; 0: no limit */
     int64_t bytes_per_second; /* 0: no limit */
     /* The end, exactly once, on the loop, perhaps inside file_send_start(). ERROR NULL: all sent. Else
-     * ERROR_IO (the file: read error or shorter than told), ERROR_CONNECTION (the peer), ERROR_TIMEOUT. SENT:
-     * bytes that left. */
+     * ERROR_IO (the file: read error or shorter than stated), ERROR_CONNECTION (the peer), ERROR_TIMEOUT.
+     * SENT: bytes that left. */
     void (*done)(void *argument, int64_t sent, const struct error *error);
     void *argument;
 };

@@ -1,7 +1,7 @@
 /*
  * file_window: the next bytes of a file on their way to a socket: whether they come without waiting for a
  * disk, and sendfile(2) of them. Without an event and without memory of its own: file_send calls it from its
- * events, reel-httpd's local files from those of their connections (an edge-triggered event bears no second
+ * events, reel-httpd's local files from those of their connections (an edge-triggered event allows no second
  * one on its socket).
  */
 #ifndef REEL_COMMON_FILE_WINDOW_H

@@ -134,7 +134,7 @@ static bool bind_is_free(const struct socket_address *address, struct error *err
     if (port == 0 || kept_sockets_have(address))
         return true;
     fd = open_bound(address, port, false);
-    /* The configuration may name another address with the port of before: "*" in the place of one. */
+    /* The configuration may name another address with the same port as before: "*" in the place of one. */
     if (fd < 0 && errno == EADDRINUSE && kept_sockets_drop_port(address))
         fd = open_bound(address, port, false);
     if (fd < 0)
@@ -184,7 +184,7 @@ void bind_list_clear(struct bind_list *list)
 
 /* ---- sockets ---- */
 
-/* What is set on a listening socket an accepted one has from the beginning: tcp(7). */
+/* Accepted sockets inherit what is set on a listening one: tcp(7). */
 static bool set_inherited(int fd, const struct bind_options *options)
 {
     int unsent = (int)min_i64(options->unsent_max, INT32_MAX);

@@ -55,7 +55,7 @@ static bool look_at(int fd, struct kept_socket *item)
     return true;
 }
 
-/* Of a name that we gave; 0: it is none. */
+/* The number in a name of ours; 0: it is none. */
 static unsigned name_number(const char *name)
 {
     bool ours = strncmp(name, PREFIX, sizeof(PREFIX) - 1) == 0;

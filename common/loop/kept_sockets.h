@@ -1,7 +1,7 @@
 /*
  * kept_sockets: listening sockets that outlive a restart. systemd holds a copy of each (FileDescriptorStoreMax= of the unit,
  * sd_pid_notify_with_fds(3), sd_listen_fds(3)), so that clients who connect while one process ends and the next one starts
- * wait in the kernel's queue instead of being refused. Without systemd, or where the unit keeps none, nothing of this happens.
+ * wait in the kernel's queue instead of being refused. Without systemd, or where the unit keeps none, none of this happens.
  * All functions on the main thread.
  */
 #ifndef REEL_COMMON_KEPT_SOCKETS_H
@@ -18,7 +18,7 @@ MUST_CHECK bool kept_sockets_have(const struct socket_address *address);
 /* One that is bound to ADDRESS, with SO_REUSEPORT as SHARE says: the caller's from here on. -1: none. */
 MUST_CHECK int kept_sockets_take(const struct socket_address *address, bool share);
 
-/* Gives up those of ADDRESS's port, which an address that overlaps with theirs cannot have beside them. True where there were
+/* Gives up those on ADDRESS's port: an address that overlaps with theirs cannot be bound beside them. True where there were
  * some; blocks until systemd has closed them too, a few seconds at most. Leaves errno alone. */
 bool kept_sockets_drop_port(const struct socket_address *address);
 

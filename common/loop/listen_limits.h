@@ -54,7 +54,7 @@ void listen_limits_wait(struct listen_limits *limits, struct listen_waiter *wait
 
 /* WAITER would take COUNT places, and can free none itself: the other waiters are woken, to see whether they can. */
 void listen_limits_want(struct listen_limits *limits, struct listen_waiter *waiter, size_t count);
-/* How many places are wanted; nobody gets the same answer again. */
+/* How many places are wanted; no other caller gets the same answer. */
 size_t listen_limits_take_wanted(struct listen_limits *limits);
 
 #endif

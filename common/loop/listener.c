@@ -259,7 +259,7 @@ static void on_acceptable(evutil_socket_t fd, short events, void *argument)
     }
 }
 
-/* Takes up again what was put off. */
+/* Resumes what was put off. */
 static void listener_look(struct listener *listener, bool asks)
 {
     const struct listener_options *options = &listener->options;

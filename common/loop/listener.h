@@ -28,7 +28,7 @@ struct listener_options {
     struct listen_limits *limits; /* of the port; they outlive the listener */
     struct bind_list *addresses;  /* one socket for each; ports that the kernel chose are filled in */
     struct bind_options sockets;
-    const char *room;      /* that speaks in the log */
+    const char *room;      /* that log lines name */
     struct metric *errors; /* counts what could not be accepted; NULL: nobody does */
     void *argument;        /* of the functions */
     void (*bounds)(void *argument, struct listener_bounds *bounds);
@@ -45,8 +45,9 @@ struct listener_options {
 /* Listens and accepts from now on. NULL on failure, which names the address. */
 MUST_CHECK struct listener *listener_create(const struct listener_options *options, struct error *error);
 
-/* Takes the connections that wait in the kernel to be accepted, as far as there are places: for who is about to close and
- * serves those who have come. What stays there is reset by listener_close(). On the loop's thread. NULL is ignored. */
+/* Takes the connections that wait in the kernel to be accepted, as far as there are places: for a caller that is about to
+ * close and still serves those who have come. What stays there is reset by listener_close(). On the loop's thread. NULL
+ * is ignored. */
 void listener_take_rest(struct listener *listener);
 
 /* Closes the sockets: nothing new comes. While the loop exists. NULL is ignored. */

@@ -35,7 +35,7 @@ void loop_stop(struct loop *loop);
 
 /* Stops, waits for the thread (if any) to end, then frees. Tasks that are still posted run in the calling thread before,
  * and what they post too (a task that posts itself for ever is dropped after 1000 rounds); then what loop_at_end() was
- * told. Whatever else belongs to the loop must be gone before. NULL is ignored. Blocks. */
+ * given. Whatever else belongs to the loop must be gone before. NULL is ignored. Blocks. */
 void loop_destroy(struct loop *loop);
 
 /* TASK runs once inside loop_destroy(), when the thread has ended and the base still exists, so that whoever has events

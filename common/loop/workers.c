@@ -80,7 +80,7 @@ static void worker_looks(struct worker *worker)
     worker->coming = false;
 }
 
-/* The mutex is held, but not meanwhile. */
+/* The mutex is held, but released meanwhile. */
 static void worker_sleep(struct worker *worker)
 {
     struct workers *workers = worker->workers;
@@ -136,7 +136,7 @@ static void worker_run_job(struct worker *worker, struct job *job)
     metric_add(workers->running_metric, -1);
     atomic_fetch_sub(&workers->running, 1);
     if (follows) {
-        /* What the loop submits when it hears of the end is for this thread, which it may have interrupted. */
+        /* What the loop submits when it learns of the end is for this thread, which it may have interrupted. */
         worker->coming = true;
         atomic_fetch_add(&workers->coming, 1);
         job->task.run = worker_job_done;

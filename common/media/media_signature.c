@@ -1,6 +1,6 @@
 /*
  * media_signature: the patterns, one function per family of formats. Every read is checked against the size:
- * the bytes are a stranger's.
+ * the bytes come from a stranger.
  */
 #include "common/media/media_signature.h"
 
@@ -82,7 +82,7 @@ static const char *find_riff(const struct head *head)
     return HAS_AT(head, 8, "WAVE") ? "audio/wav" : NULL;
 }
 
-/* RFC 5334: one type for sound, one for what has pictures; the first pages decide. */
+/* RFC 5334: one type for audio, one for video; the first pages decide. */
 static const char *find_ogg(const struct head *head)
 {
     if (!HAS_AT(head, 0, "OggS\x00"))

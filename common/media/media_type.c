@@ -22,7 +22,7 @@ struct extension {
     enum belief belief;
 };
 
-/* Sorted: it is searched in halves. */
+/* Sorted, for binary search. */
 static const struct extension extensions[] = {
     {"3g2", "video/3gpp2", SIGNED},
     {"3gp", "video/3gpp", SIGNED},

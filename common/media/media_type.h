@@ -14,7 +14,7 @@
 const char *media_type_by_name(const char *name);
 
 /* The type of a file that begins with SIZE BYTES (all of them if it has fewer than MEDIA_SIGNATURE_BYTES) and is
- * called NAME ("" for unknown): by its signature, for kinds without one by its name, which must not belie
+ * called NAME ("" for unknown): by its signature, for kinds without one by its name, which must not contradict
  * the bytes. NULL: neither says. Static text. */
 const char *media_type_of_content(const void *bytes, size_t size, const char *name);
 

@@ -244,7 +244,7 @@ def _path(path: _Path) -> bytes:
 
 
 class _Guard:
-    """Carries what a callback raised past the C code, which is told to stop; and Ctrl-C, which Python would raise on the way into a
+    """Carries what a callback raised past the C code, which is asked to stop; and Ctrl-C, which Python would raise on the way into a
     callback, where nobody can catch it."""
 
     def __init__(self) -> None:
@@ -310,8 +310,8 @@ class Client:
                  call_timeout: float = 0, progress_timeout: float = 0, hedge_time: float = 0, tries: int = 0,
                  remark: Optional[Callable[[str], None]] = None, tls_ca: Optional[str] = None, keys: Optional[str] = None,
                  token: Optional[str] = None, request: Optional[str] = None, traced: bool = False, group: Optional[str] = None) -> None:
-        told = remark or (lambda text: None)
-        self._remark = _Remark(lambda _, text: told(text.decode(errors="replace")))
+        report = remark or (lambda text: None)
+        self._remark = _Remark(lambda _, text: report(text.decode(errors="replace")))
         options = _Options(trackers=_bytes(trackers), application=_bytes(application), user=_bytes(user),
                            connect_timeout_ms=int(connect_timeout * 1000), call_timeout_ms=int(call_timeout * 1000),
                            progress_timeout_ms=int(progress_timeout * 1000), hedge_ms=int(hedge_time * 1000), tries=tries, remark=self._remark,
