@@ -98,7 +98,7 @@ static const struct access *row_of(enum proto_command command)
         ACCESS("move", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
     case PROTO_STORAGE_FETCH:
         ACCESS("fetch", BIT(OPERATOR), 0, ACCESS_NOTHING, 0, false, true);
-    case PROTO_STORAGE_EXPIRE: /* may delete, and may keep from being deleted */
+    case PROTO_STORAGE_EXPIRE: /* may delete, and may prevent deletion */
         ACCESS("expire", WRITERS, KEY_RIGHT_DELETE, ACCESS_FILE, 0, false, true);
     case PROTO_STORAGE_QUOTA:
         ACCESS("quota", WRITERS, KEY_RIGHT_LIST, ACCESS_LIST, 0, false, false);

@@ -10,7 +10,7 @@
 
 /* What a request is about, found in the head of its body. */
 enum access_scope {
-    ACCESS_NOTHING, /* nothing that a key limits */
+    ACCESS_NOTHING, /* nothing that a key can limit */
     ACCESS_FILE,    /* application, user and file ID at the beginning: of a token's files */
     ACCESS_USER,    /* application and user; the file ID says nothing */
     ACCESS_LIST,    /* application and user, all of whose files are shown */
@@ -26,7 +26,7 @@ struct access {
     size_t at;   /* where a group's name stands in the head */
     bool legacy; /* of the base set that `legacy_addresses` may send without a session */
     bool
-        audited; /* its outcome is written to the audit log, whatever it is; of the others what is refused for want of rights */
+        audited; /* each outcome is written to the audit log; of the others only refusals for lack of rights */
 };
 
 /* NULL: there is no such command. */

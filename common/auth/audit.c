@@ -67,8 +67,8 @@ static int audit_open(const char *path, struct error *error)
     return -1;
 }
 
-/* The link of the last line of FD that has one, though its newline be missing; zeros where there is none. *TORN: what is last does
- * not end with a newline. */
+/* The link of the last line of FD that has one, even if its newline is missing; zeros where there is none. *TORN: what is last
+ * does not end with a newline. */
 static void read_last_link(int fd, uint8_t link[AUDIT_LINK_SIZE], bool *torn)
 {
     struct stat file = {0};
@@ -225,7 +225,7 @@ bool audit_works(const struct audit *audit)
 
 /* ---- the thread ---- */
 
-/* Gives LINE (of SIZE bytes, without its newline) its end at OUT; returns how much that is. */
+/* Writes the end of LINE (of SIZE bytes, without its newline) to OUT; returns its size. */
 static size_t link_line(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE],
                         const char *line, size_t size, char *out)
 {
@@ -282,7 +282,7 @@ static void write_stubbornly(struct audit *audit, const char *bytes, size_t size
     atomic_store(&audit->failing, false);
 }
 
-/* A line that says after which link this file, or this part of it, goes on. */
+/* A line that says after which link this file, or this part of it, continues. */
 static size_t opening_line(const struct audit *audit, char line[LINE_SIZE])
 {
     struct audit_text text = {.at = line, .end = line + LINE_SIZE};
@@ -302,7 +302,7 @@ static void write_opening(struct audit *audit, bool torn, const char *key_id, co
     char line[LINE_SIZE];
     size_t size = opening_line(audit, line), before = 0;
 
-    if (torn) /* it ends what a crash left, and is no part of the line */
+    if (torn) /* it ends what a crash left, and is not part of the line */
         audit->linked[before++] = '\n';
     size = link_line(audit, key_id, secret, line, size, audit->linked + before);
     write_stubbornly(audit, audit->linked, before + size);
@@ -323,7 +323,7 @@ static void reopen_file(struct audit *audit, const char *key_id, const uint8_t s
     audit->fd = fd;
     read_last_link(fd, link, &torn);
     static const uint8_t none[AUDIT_LINK_SIZE];
-    if (memcmp(link, none, AUDIT_LINK_SIZE) != 0) /* a file that has lines goes on with its own */
+    if (memcmp(link, none, AUDIT_LINK_SIZE) != 0) /* a file that has lines continues its own chain */
         memcpy(audit->link, link, AUDIT_LINK_SIZE);
     write_opening(audit, torn, key_id, secret);
 }

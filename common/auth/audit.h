@@ -19,7 +19,7 @@ struct audit_options {
 
 /* Opens FILE, reads the end of the chain, starts the thread. Main thread; BLOCKS. */
 struct audit *audit_create(const struct audit_options *options, struct error *error);
-/* Writes what is left, for a second at most. NULL is nothing. */
+/* Writes what is left, for a second at most. NULL is ignored. */
 void audit_destroy(struct audit *audit);
 
 /* After logrotate moved it. Any thread; does not wait. */
@@ -32,7 +32,7 @@ struct audit_event {
     const char *event; /* "upload", "prove", "reload" */
     uint64_t connection;
     const char *peer, *key, *role, *application, *user, *file, *text;
-    const char *request; /* 32 hex digits, as common/proto/request_id.h makes them; NULL: it has no name */
+    const char *request; /* 32 hex digits, as common/proto/request_id.h makes them; NULL: none */
     int outcome;         /* enum error_code; 0: success */
     int64_t bytes;       /* below 0: left out */
 };

@@ -1,5 +1,5 @@
 /*
- * audit_verify: line by line through the file, with the link of the line before in hand.
+ * audit_verify: line by line through the file, with the link of the line before.
  */
 #include "common/auth/audit_verify.h"
 

@@ -10,7 +10,7 @@ struct audit_verdict {
     size_t lines, unlinked,
         torn; /* UNLINKED: without a chain; TORN: cut by a crash, which the chain steps over */
     /* As hexadecimal digits: the link that the first line follows, zeros where none was before it; and the last one. Where one file
-     * goes on with what another began, its first is the other's last. "": no line has a link. */
+     * continues another, its first is the other's last. "": no line has a link. */
     char follows[AUDIT_LINK_HEX + 1], last[AUDIT_LINK_HEX + 1];
 };
 /* Checks FILE with the keys that its lines name. False: ERROR says the line where the chain breaks. BLOCKS. */

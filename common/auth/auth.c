@@ -1,5 +1,5 @@
 /*
- * auth: keeps the options of now under a mutex that is held for copies only; what is looked at for each request (mode,
+ * auth: keeps the present options under a mutex that is held for copies only; what each request reads (mode,
  * generation) is atomic.
  */
 #include "common/auth/auth.h"
@@ -121,7 +121,7 @@ static bool take_tokens(struct auth *auth, const struct auth_options *options, s
     return true;
 }
 
-/* Takes over OPTIONS, of which LEGACY was made, with FRESH keys (NULL: those that there are), of which KEY is the own one: nobody
+/* Takes over OPTIONS, of which LEGACY was made, with FRESH keys (NULL: the present ones), of which KEY is the own one: nobody
  * sees the one without the other. */
 static void auth_take_options(struct auth *auth, const struct auth_options *options, struct keys *fresh,
                               const struct key *key, struct networks *legacy)

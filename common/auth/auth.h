@@ -1,7 +1,7 @@
 /*
  * auth: how a process stands to identities: its mode, its keys file, its own key, and the addresses that need none. One per
- * process; the packet server (for who asks it) and the connection pools (for whom it asks) look at it. A reload replaces what is
- * new while both use it.
+ * process; the packet server (for who asks it) and the connection pools (for whom it asks) look at it. A reload replaces its
+ * contents while both use it.
  */
 #ifndef REEL_COMMON_AUTH_AUTH_H
 #define REEL_COMMON_AUTH_AUTH_H
@@ -12,7 +12,7 @@
 enum auth_mode {
     AUTH_OFF,      /* as if there were no sessions */
     AUTH_PREFER,   /* proves itself to servers that can, and lets everybody in */
-    AUTH_REQUIRED, /* lets nobody in, and goes nowhere, without a proof */
+    AUTH_REQUIRED, /* lets nobody in, and asks no server, without a proof */
 };
 #define AUTH_MODES "off|prefer|required"
 
@@ -35,16 +35,16 @@ struct auth;
 /* Reads the keys file: BLOCKS; main thread, before loops run. NULL: ERROR says what is wrong. Nothing of OPTIONS is kept. */
 struct auth *auth_create(const struct auth_options *options, struct error *error);
 
-/* A reload: reads the keys file again, for new options. Nothing of it holds before auth_fresh_use(). NULL: ERROR says what is wrong.
- * Main thread, as the next two; BLOCKS nobody else. */
+/* A reload: reads the keys file again, for new options. Nothing of it is in force before auth_fresh_use(). NULL: ERROR says what is
+ * wrong. Main thread, as the next two; BLOCKS nobody else. */
 struct auth_fresh;
 MUST_CHECK struct auth_fresh *auth_read(struct auth *auth, const struct auth_options *options,
                                         struct error *error);
-/* It holds from now on; FRESH is gone, and nothing can fail. */
+/* It is in force from now on; FRESH is gone, and nothing can fail. */
 void auth_fresh_use(struct auth *auth, struct auth_fresh *fresh);
-/* Everything stays as it was; FRESH is gone. NULL is nothing. */
+/* Everything stays as it was; FRESH is gone. NULL is ignored. */
 void auth_fresh_drop(struct auth_fresh *fresh);
-void auth_destroy(struct auth *auth); /* NULL is nothing; after the last use */
+void auth_destroy(struct auth *auth); /* NULL is ignored; after the last use */
 
 /* ---- any thread; AUTH may be NULL, which is off ---- */
 
@@ -53,7 +53,7 @@ enum auth_mode auth_mode(const struct auth *auth);
 /* Grows with each reload; 0 without keys. One atomic read. */
 uint64_t auth_generation(const struct auth *auth);
 
-/* The keys of now, held for the caller; NULL: there are none. */
+/* The present keys, held for the caller; NULL: there are none. */
 struct keys *auth_keys(struct auth *auth);
 
 /* ---- for servers ---- */
@@ -81,7 +81,7 @@ struct auth_identity {
 };
 void auth_identity(struct auth *auth, struct auth_identity *identity);
 void auth_identity_clear(struct auth_identity *identity);
-/* Grows when the own key has become another one: connections that were proved under an older one are replaced when they are
+/* Grows when the own key has changed: connections that were proved under an older one are replaced when they are
  * unused. */
 uint64_t auth_identity_version(const struct auth *auth);
 /* The tokens' bodies; they do not change. */

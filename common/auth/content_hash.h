@@ -1,5 +1,5 @@
 /*
- * content_hash: SHA-256 and SHA-1 of contents that pass by, as uploaders state them (RFC 9530; the checksum extension of tus), and
+ * content_hash: SHA-256 and SHA-1 of passing content, as uploaders state them (RFC 9530; the checksum extension of tus), and
  * the base64 in which they state them. Not for keys and proofs: see key_mac.h. Any thread; one at a time per hash.
  */
 #ifndef REEL_COMMON_AUTH_CONTENT_HASH_H

@@ -1,6 +1,6 @@
 /*
- * key_holder: a pointer to the snapshot of now under a mutex that is held for as long as it takes to copy the pointer and
- * count one more reference. Reading the file and comparing happens outside of it.
+ * key_holder: a pointer to the present snapshot under a mutex that is held for as long as it takes to copy the pointer
+ * and count one more reference. Reading the file and comparing happens outside of it.
  */
 #include "common/auth/key_holder.h"
 

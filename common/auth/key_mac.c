@@ -1,9 +1,9 @@
 /*
  * key_mac: SHA-256 by OpenSSL's own functions for it rather than by EVP, whose contexts cannot be copied without allocating memory: a
- * MAC is two copies of a kept state and the compression (SHA256_Transform) of what follows. Whatever a secret can be read from is overwritten after its
+ * MAC is two copies of a kept state and the compression (SHA256_Transform) of what follows. Whatever would reveal a secret is overwritten after its
  * use. Beside content_hash.c and the transport nothing in the suite calls OpenSSL.
  */
-#define OPENSSL_SUPPRESS_DEPRECATED /* they were made so in favour of EVP; their results are the same */
+#define OPENSSL_SUPPRESS_DEPRECATED /* they are deprecated in favour of EVP; their results are the same */
 #include "common/auth/key_mac.h"
 
 #include <endian.h>

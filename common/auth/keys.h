@@ -1,7 +1,7 @@
 /*
- * keys: who there is, in which roles, with what secret and within which bounds: one state of the keys file as an unchanging
- * snapshot with a count of references. keys_file.h reads it, key_holder.h has the one that is valid now, key_mac.h computes
- * with its secrets. Touches nothing. Any thread.
+ * keys: which keys there are, in which roles, with what secret and within which bounds: one state of the keys file as an
+ * unchanging snapshot with a count of references. keys_file.h reads it, key_holder.h holds the valid one,
+ * key_mac.h computes with its secrets. Touches nothing. Any thread.
  */
 #ifndef REEL_COMMON_AUTH_KEYS_H
 #define REEL_COMMON_AUTH_KEYS_H

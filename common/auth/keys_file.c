@@ -1,6 +1,6 @@
 /*
- * keys_file: opens the keys file and looks at whose it is and who may read it; takes its lines apart into words, words into
- * keys, and checks each of them. Text with secrets is overwritten before it is freed. BLOCKS in keys_load().
+ * keys_file: opens the keys file and checks its owner and mode; splits its lines into words, makes keys of them, and checks
+ * each. Text with secrets is overwritten before it is freed. BLOCKS in keys_load().
  */
 #include "common/auth/keys_file.h"
 
@@ -215,7 +215,7 @@ static void derive_all(struct key *key)
     }
 }
 
-/* A gateway gets what it hands out; what it may change must be said. */
+/* A gateway may read by default; what it may change must be stated. */
 static bool reads_only(const struct key *key)
 {
     return key_has_role(key, KEY_ROLE_GATEWAY) && !key_has_role(key, KEY_ROLE_ISSUER) &&

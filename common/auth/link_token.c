@@ -1,5 +1,5 @@
 /*
- * link_token: texts are read strictly, since a link that can be written in two ways is two entries of a cache; lengths stand before
+ * link_token: texts are read strictly, since a link that can be written in two ways is two entries of a cache; lengths precede
  * names in what is signed, so that no two files give the same bytes.
  */
 #include "common/auth/link_token.h"

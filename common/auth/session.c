@@ -178,12 +178,13 @@ bool session_hello(struct session *session, const struct session_server *server,
     return true;
 }
 
-/* The key that the proof was made with, if it was; told from one that is not there by nothing but the result. */
+/* The key that the proof was made with, if it was; only the result distinguishes it from one that does not
+ * exist. */
 static const struct key *find_prover(const struct session *session, const struct session_server *server,
                                      const uint8_t proof[PROTO_PROOF_SIZE])
 {
     static const struct key
-        nobody; /* its MAC is computed too, so that time does not tell which IDs there are */
+        nobody; /* its MAC is computed too, so that the time does not reveal which IDs exist */
     const struct key *key = keys_find(server->keys, session->claimed_id);
     uint8_t expected[MAC_SIZE];
 
@@ -332,7 +333,7 @@ static bool no_valid_token(const struct access *access, struct error *error)
                      access->name);
 }
 
-/* What concerns no user is for whoever has any token that is valid. */
+/* What concerns no user is allowed with any valid token. */
 static bool client_admitted_at_all(const struct session *session, const struct access *access, int64_t now,
                                    struct error *error)
 {
@@ -343,7 +344,7 @@ static bool client_admitted_at_all(const struct session *session, const struct a
     return no_valid_token(access, error);
 }
 
-/* A client has what its tokens give, within what its own key allows. */
+/* A client may do what its tokens grant, within what its own key allows. */
 static bool client_admitted(struct session *session, const struct access *access,
                             const struct proto_file_key *file, int64_t now, struct error *error)
 {

@@ -1,7 +1,7 @@
 /*
- * session: who is on the other end of a connection: HELLO, PROVE, TOKEN, WHOAMI (docs/protocol.md) as a state machine for the
+ * session: who is at the other end of a connection: HELLO, PROVE, TOKEN, WHOAMI (docs/protocol.md) as a state machine for the
  * server's side and one for the client's, and whether a session may do what a request wants. Pure: bytes come in and go out by
- * arguments; who calls has the connection. One thread at a time per session.
+ * arguments; the caller has the connection. One thread at a time per session.
  */
 #ifndef REEL_COMMON_AUTH_SESSION_H
 #define REEL_COMMON_AUTH_SESSION_H
@@ -15,7 +15,7 @@
 
 /* ---- the server's side ---- */
 
-/* What a server says of itself, and now; borrowed for a call. */
+/* What a server says of itself, and the time; borrowed for a call. */
 struct session_server {
     struct keys *keys; /* of now */
     const char *id;    /* of the server's own key; "" for none */
@@ -31,7 +31,7 @@ struct session_server {
 struct session;
 
 struct session *session_create(void);          /* NULL without memory */
-void session_destroy(struct session *session); /* NULL is nothing */
+void session_destroy(struct session *session); /* NULL is ignored */
 
 /* The command's body in, the reply's out. False: ERROR. After a false session_prove() the connection has to end. */
 MUST_CHECK bool session_hello(struct session *session, const struct session_server *server,
@@ -60,7 +60,7 @@ MUST_CHECK bool session_admits_command(const struct session *session, const stru
 
 /* Whether the other end has proved a key that is still the same; also past the session's time. SESSION may be NULL. */
 bool session_is_proved(const struct session *session);
-/* "" and KEY_ROLE_NONE without one; also that which a failed PROVE named. SESSION may be NULL. */
+/* "" and KEY_ROLE_NONE without one; also the key that a failed PROVE named. SESSION may be NULL. */
 const char *session_key_id(const struct session *session);
 enum key_role session_role(const struct session *session);
 

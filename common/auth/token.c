@@ -52,7 +52,7 @@ bool token_verify(const struct keys *keys, const uint8_t *body, size_t size, int
     if (key)
         compute(key, body, size, mac);
     good = key && mac_equal(mac, token->mac, MAC_SIZE);
-    /* One text for all: it tells nobody which keys there are. */
+    /* One text for all: it does not reveal which keys exist. */
     if (!good || !key_has_role(key, KEY_ROLE_ISSUER) || !key_valid_at(key, now))
         return error_set(error, ERROR_FORBIDDEN,
                          "the token is not valid: no key that issues tokens signed it");

@@ -1,6 +1,6 @@
 /*
  * token: what an application (a key with the role issuer) gives to a user's program: rights to one user's files for a time.
- * Signed and verified without asking anybody. Whoever holds a token may use it, so it is a secret of its holder. Pure; any
+ * Signed and verified without asking a server. Whoever holds a token may use it, so it is a secret of its holder. Pure; any
  * thread.
  */
 #ifndef REEL_COMMON_AUTH_TOKEN_H

@@ -1,5 +1,5 @@
 /*
- * exchange_state: when an exchange ends or its time is over, and who hears of it.
+ * exchange_state: when an exchange ends or its time is over, and who is notified.
  */
 #include "common/call/exchange_state.h"
 
@@ -82,7 +82,7 @@ static int64_t exchange_limit(const struct packet_exchange *exchange)
     case EXCHANGE_SENDING:
     case EXCHANGE_HEADER:
         if (exchange->out.paused)
-            return 0; /* the caller's own slowness is no fault of the peer, which has a limit of its own */
+            return 0; /* the caller's own slowness is not the peer's fault, which has a limit of its own */
         if (exchange->out.taken > 0)
             return duration_deadline(exchange->progress_ms, exchange->options.timeout_ms);
         return exchange->options.deadline_ms;

@@ -38,9 +38,9 @@ struct packet_exchange {
 void exchange_hold(struct packet_exchange *exchange);
 bool exchange_unhold(struct packet_exchange *exchange);
 
-/* Ends it without a word. Between hold and unhold. */
+/* Ends it without a callback. Between hold and unhold. */
 void exchange_stop(struct packet_exchange *exchange);
-/* Ends it and tells the user; the exchange must not be touched any more, unless it is held. */
+/* Ends it and calls the user's ended(); the exchange must not be touched any more, unless it is held. */
 void exchange_end(struct packet_exchange *exchange, struct packet_exchange_end *end);
 void exchange_fail(struct packet_exchange *exchange, enum packet_exchange_outcome outcome, int code,
                    const char *format, ...) PRINTF_LIKE(4, 5);
@@ -61,8 +61,8 @@ void exchange_timer(evutil_socket_t fd, short what, void *argument);
 
 /* Watches an event of the socket, or no more. */
 void exchange_watch(struct event *event, bool on);
-/* The next turn of sending comes in this turn of the loop, without the poller's word: a socket that takes nothing is found
- * then. */
+/* The next turn of sending comes in this turn of the loop, without waiting for the poller: a socket that takes nothing is
+ * found then. */
 void exchange_send_soon(struct packet_exchange *exchange);
 
 #endif

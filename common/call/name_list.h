@@ -18,7 +18,7 @@ struct name_list_options {
     struct workers *resolver;             /* NULL: names stay names */
     const struct address_list *addresses; /* as configured; copied */
     int64_t age_ms;                       /* between two look-ups of a name; 0: 10 s */
-    /* The list is another one now. On the loop. NULL: nobody needs to know. */
+    /* The list has changed. On the loop. NULL: nobody needs to know. */
     void (*changed)(void *argument);
     void *argument;
 };

@@ -1,6 +1,6 @@
 /*
  * packet_attempt: the steps from an address to an exchange on a connection. No step calls a callback from inside
- * packet_attempt_begin(): what fails there is taken up by the timer.
+ * packet_attempt_begin(): what fails there is left to the timer.
  */
 #include "common/call/packet_attempt.h"
 

@@ -57,7 +57,7 @@ struct packet_attempt {
     bool fresh;           /* a kept connection turned out dead: now only a new one */
     bool others_wait;     /* for the end of this one */
     int64_t deadline_ms;  /* of this address, so that a hanging one leaves time for the others; 0: none */
-    struct event timer;   /* of waiting and connecting; also takes up FAILURE */
+    struct event timer;   /* of waiting and connecting; also handles FAILURE */
     struct error failure; /* found where no callback may be called */
 };
 

@@ -179,7 +179,7 @@ static void leg_refused(struct call_leg *leg, const struct packet_exchange_end *
     call_end_report(call);
 }
 
-/* What no other address would change, or none may be asked any more. */
+/* A failure that no other address would change, or after which none may be asked. */
 static void leg_ends_call(struct call_leg *leg, const struct packet_exchange_end *end, bool answer)
 {
     leg->call->subject = leg->position;

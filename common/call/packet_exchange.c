@@ -113,7 +113,7 @@ static void exchange_event(void *owner, short what)
     case EXCHANGE_ENDED:
         break;
     }
-    ASSERT(false); /* who ended it must have taken the socket back */
+    ASSERT(false); /* whoever ended it must have taken the socket back */
 }
 
 /* ---- the caller's side ---- */

@@ -151,7 +151,7 @@ static void greeting_answered(struct packet_greeting *greeting, const struct pac
         next_token(greeting);
         return;
     }
-    /* Somebody who answers HELLO and cannot end it right is no older server. */
+    /* A server that answers HELLO and cannot complete it is not an older one. */
     greeting_fail(greeting, false, &error);
 }
 
@@ -165,7 +165,7 @@ static void greeting_refused(struct packet_greeting *greeting, const struct pack
     bool unknown = is_older(end->error.code);
 
     if (greeting->step == GREETING_TOKEN && !unknown)
-        greeting_fail(greeting, false, &end->error); /* the token is no good: its holder must learn that */
+        greeting_fail(greeting, false, &end->error); /* the token is not valid: its holder must learn that */
     else if (unknown || greeting->step == GREETING_PROVE)
         greeting_plain(greeting, unknown && end->error.code == ERROR_UNKNOWN_COMMAND && end->reusable,
                        &end->error);

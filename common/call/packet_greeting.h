@@ -1,7 +1,7 @@
 /*
  * packet_greeting: what is said on a new connection before its first request: HELLO, PROVE and the process's tokens, so that
- * both ends know with whom they speak. A row of exchanges (packet_exchange.h) on one socket, whose user it is until its end.
- * On the socket's loop only.
+ * both ends know whom they talk to. A row of exchanges (packet_exchange.h) on one socket, whose user it is until its end. On
+ * the socket's loop only.
  */
 #ifndef REEL_COMMON_PACKET_GREETING_H
 #define REEL_COMMON_PACKET_GREETING_H

@@ -261,7 +261,7 @@ static bool line_take_reply(struct packet_line *line)
     if (unread < PROTO_HEADER_SIZE + (size_t)header.length)
         return false;
     line->in_start += PROTO_HEADER_SIZE + (size_t)header.length;
-    /* What the failure means for this request is for packet_call to judge. */
+    /* What the failure means for this request is packet_call's to judge. */
     if (refused)
         line_answer(line, NULL, 0);
     else
@@ -355,7 +355,7 @@ static bool line_has_room(const struct packet_line *line, size_t size)
            (line->flush_posted || line_age_ms(line) < line->endpoint->pool->options.shared_slow_ms);
 }
 
-/* A line for SIZE bytes more: one that is under way, or else one more. */
+/* A line for SIZE bytes more: one that is under way, or else a new one. */
 static struct packet_line *find_line(struct pool_endpoint *endpoint, size_t size)
 {
     struct packet_line *spare = NULL;

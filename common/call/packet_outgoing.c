@@ -51,7 +51,7 @@ static enum outgoing_step outgoing_send(struct packet_outgoing *out, const uint8
     return OUTGOING_MORE;
 }
 
-/* GOT bytes of at most WANT came from the caller; what the step comes to where they came. */
+/* GOT bytes of at most WANT came from the caller; the step's result where they came. */
 static enum outgoing_step outgoing_took(struct packet_outgoing *out, int64_t got, int64_t want,
                                         enum outgoing_step step)
 {

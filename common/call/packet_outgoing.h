@@ -13,7 +13,7 @@ enum outgoing_step {
     OUTGOING_FILLED, /* content came from the caller, and is still to be sent */
     OUTGOING_FULL,   /* the socket takes no more now */
     OUTGOING_BROKEN, /* the socket is broken: errno */
-    OUTGOING_WAITS, /* for the caller, or for the peer to be ready: writing is not to be watched until then */
+    OUTGOING_WAITS, /* waits for the caller, or for the peer to be ready: writing is not watched until then */
     OUTGOING_NOTHING,   /* the caller has nothing, but said in between that it has: ask it again */
     OUTGOING_SENT,      /* everything is sent */
     OUTGOING_GAVE_UP,   /* the caller cannot give the rest */

@@ -23,7 +23,7 @@
 #define KEEPALIVE_IDLE_S     2
 #define KEEPALIVE_INTERVAL_S 1
 #define KEEPALIVE_PROBES     3
-#define ENDPOINTS_SWEEP      256  /* from so many on, those that hold nothing of worth are forgotten */
+#define ENDPOINTS_SWEEP      256  /* from so many on, those that hold nothing worth keeping are forgotten */
 #define ENDPOINTS_MAX        1024 /* from so many on, also penalties are */
 
 /* A look-up under way. It outlives its pool when it has to. */
@@ -71,7 +71,7 @@ static void endpoint_free(struct pool_endpoint *endpoint)
     free(endpoint);
 }
 
-/* Whether nothing would be lost with it. */
+/* Whether it can be forgotten without loss. */
 static bool endpoint_is_worthless(const struct pool_endpoint *endpoint, int64_t now)
 {
     return endpoint->penalty_until_ms <= now && (endpoint->numeric || endpoint->resolved_count == 0);
@@ -224,12 +224,12 @@ static void endpoint_lookup_done(struct job *job)
         memcpy(endpoint->resolved, lookup->resolved, sizeof(endpoint->resolved));
         endpoint->resolved_count = lookup->count;
         endpoint->resolved_until_ms = clock_monotonic_ms() + endpoint->pool->options.name_age_ms;
-    } else { /* the addresses of before stay */
+    } else { /* the earlier addresses stay */
         endpoint->resolved_until_ms =
             clock_monotonic_ms() + min_i64(RESOLVE_FAILURE_AGE_MS, endpoint->pool->options.name_age_ms);
     }
     free(lookup);
-    /* None waits here anew: the answer is younger than its age limit. */
+    /* None waits here again: the answer is younger than its age limit. */
     while ((wait = wait_list_take(&endpoint->names)))
         wait_answer(wait);
     pool_endpoint_put(endpoint);

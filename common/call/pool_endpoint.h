@@ -6,7 +6,7 @@
  * A name that was resolved once is never without addresses again: when they are old they are asked for in the background,
  * and the last ones are used meanwhile, however long the name server is away.
  *
- * Nothing here calls a user's callback: who waits and is answered only takes its next step (which never ends a call at
+ * Nothing here calls a user's callback: a waiter that is answered only takes its next step (which never ends a call at
  * once).
  */
 #ifndef REEL_COMMON_POOL_ENDPOINT_H

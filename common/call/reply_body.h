@@ -1,5 +1,6 @@
 /*
- * reply_body: the body of a reply, collected in memory: room grows with the bytes that come, whatever length was promised.
+ * reply_body: the body of a reply, collected in memory: room grows with the bytes that come, whatever length was
+ * announced.
  */
 #ifndef REEL_COMMON_REPLY_BODY_H
 #define REEL_COMMON_REPLY_BODY_H

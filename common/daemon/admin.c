@@ -226,7 +226,7 @@ static bool admin_knows_host(const struct admin *admin, const char *host)
     return strcasecmp(address.host, "localhost") == 0;
 }
 
-/* Browsers always say which host a page's script asks; what says none is none. */
+/* Browsers always say which host a page's script asks; a client that says none is no browser. */
 static bool is_called_rightly(const struct admin *admin, struct evhttp_request *request)
 {
     static struct log_rate rate;

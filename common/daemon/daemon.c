@@ -1,5 +1,5 @@
 /*
- * daemon: see daemon.h. Everything here runs on the main thread, and what waits (file, user and name
+ * daemon: see daemon.h. Everything here runs on the main thread, and what blocks (file, user and name
  * look-ups) does so before the loops run or after they have ended; daemon_stopped() alone is called from
  * elsewhere.
  */
@@ -39,7 +39,7 @@
 /* What stop_timeout leaves to the daemon for cutting what is still under way, before the loops end anyway. */
 #define STOP_MARGIN_MS 2000
 #define END_ROUNDS     2
-/* How long a log that nobody reads may hold up an end at once. */
+/* How long a log that nobody reads may delay an immediate end. */
 #define END_LOG_MS 500
 
 struct run {
@@ -334,7 +334,7 @@ static void admin_ask_status(void *argument, struct admin_question *question)
 
 /* ---- life ---- */
 
-/* What peers can make it say (accept(2) without descriptors, epoll_ctl(2) that is refused) it says without end. */
+/* What peers can make it log (accept(2) without descriptors, epoll_ctl(2) that is refused) it logs without end. */
 static void log_libevent(int severity, const char *text)
 {
     static struct log_rate rate;
@@ -400,7 +400,7 @@ static bool daemon_start(struct run *run, struct error *error)
     if (!run->public.main_loop || !catch_signals(run, error) ||
         !loop_group_create(&run->loops, "loop", (size_t)config->loops, error))
         return false;
-    /* What is told to a loop first comes last at its end: behind everything that start() may leave there. */
+    /* What loop_at_end() is given first runs last: after everything that start() may leave there. */
     loop_at_end(run->loops.loops[run->loops.count - 1], &run->loops_end);
     /* With the rights that a reload will have. */
     if (config->user[0] != '\0' ? !process_as_user(config->user, start_identity, run, error)

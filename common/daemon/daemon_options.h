@@ -1,5 +1,5 @@
 /*
- * daemon_options: how a daemon was configured: its command line, and the configuration file that this names, with
+ * daemon_options: how a daemon was configured: its command line, and the configuration file named there, with
  * the options that every daemon has beside its own. Main thread; only daemon.c calls it.
  */
 #ifndef REEL_COMMON_DAEMON_OPTIONS_H

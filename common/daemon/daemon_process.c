@@ -107,7 +107,7 @@ bool process_set_open_files(int64_t open_files, struct error *error)
                      open_files, (uint64_t)wanted.rlim_cur);
 }
 
-/* NULL where USER is who we are, and in ERROR's case, which FAILED tells. */
+/* NULL where USER is who we are, and after an error, which FAILED reports. */
 static const struct passwd *look_up_user(const char *user, bool *failed, struct error *error)
 {
     const struct passwd *entry;

@@ -27,12 +27,12 @@ void pid_file_remove(struct pid_file *pid_file);
 bool process_set_open_files(int64_t open_files, struct error *error);
 
 /* Runs ACT as USER, with that user's rights and no others, and becomes root again; for what must be open before the ports
- * are bound and is not to be had by root's rights. Where we are not root, USER must be who we are. One thread only. */
+ * are bound and cannot be opened with root's rights. Where we are not root, USER must be who we are. One thread only. */
 MUST_CHECK bool process_as_user(const char *user, bool (*act)(void *argument, struct error *error),
                                 void *argument, struct error *error);
 
 /* No core file and no reader of /proc/PID/mem but root: memory holds the passwords of databases. After
- * process_drop_privileges(), which the kernel takes for a reason to begin anew. */
+ * process_drop_privileges(), after which the kernel begins anew. */
 void process_hide_memory(void);
 
 /* Becomes USER with its groups, for good; gives it the log file that was made just now. Nothing happens for

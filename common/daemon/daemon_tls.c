@@ -35,7 +35,7 @@ static struct tls_options options_of(const struct daemon_tls *tls, const struct 
     };
 }
 
-/* Callers prove themselves by a key of the keys file as well, but where each has to show a certificate. */
+/* Callers may also prove themselves by a key of the keys file, except where each has to show a certificate. */
 static struct tls_options server_options(const struct daemon_tls *tls, const struct daemon_config *config)
 {
     struct tls_options options = options_of(tls, config, tls->profile);
@@ -45,7 +45,7 @@ static struct tls_options server_options(const struct daemon_tls *tls, const str
     return options;
 }
 
-/* A key stands in for certificates that were not given: whoever said which of them to believe is not content with less. */
+/* A key stands in for certificates that were not given: whoever named the authorities wants no less. */
 static struct tls_options client_options(const struct daemon_tls *tls, const struct daemon_config *config)
 {
     struct tls_options options = options_of(tls, config, TLS_FOR_PACKETS);

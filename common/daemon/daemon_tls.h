@@ -8,14 +8,14 @@
 #include "common/daemon/daemon.h"
 #include "common/transport/tls_context.h"
 
-/* For who listens at listen_tls: DAEMON gets its certificates and, for packets, the pre-shared keys of its keys file. False: what
- * is wrong with them. Before the loops run. */
+/* For daemons that listen at listen_tls: DAEMON gets its certificates and, for packets, the pre-shared keys of its keys file.
+ * False: what is wrong with them. Before the loops run. */
 MUST_CHECK bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, struct error *error);
 
 /* NULL where daemon_tls_start() was not called. It lives until the daemon ends. */
 struct tls_server *daemon_tls_server(const struct daemon *daemon);
 
-/* For who calls ADDRESSES: where any of them is spoken to under TLS, DAEMON gets what that takes. */
+/* For daemons that call ADDRESSES: where any of them uses TLS, DAEMON gets what that takes. */
 MUST_CHECK bool daemon_tls_call(struct daemon *daemon, const struct address_list *addresses,
                                 struct error *error);
 

@@ -1,5 +1,5 @@
 /*
- * daemon_watch: a task for each loop, posted every few seconds; one that has not run by the next time tells of a loop that is
+ * daemon_watch: a task for each loop, posted every few seconds; one that has not run by the next time shows that its loop is
  * blocked.
  */
 #include "common/daemon/daemon_watch.h"

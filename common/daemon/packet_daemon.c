@@ -187,7 +187,7 @@ static bool daemon_count_places(const struct packet_daemon_config *config, int64
     return true;
 }
 
-/* Every text of common/db names the database by its URL, and may go on with host, account and statement. */
+/* Every text of common/db names the database by its URL, and may continue with host, account and statement. */
 static const char *find_database_text(const struct error *error)
 {
     static const char *const beginnings[] = {"database mysql:", "database sqlite:", "database URL:"};

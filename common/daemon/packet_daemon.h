@@ -100,7 +100,7 @@ struct packet_daemon_config {
             "servers and operators are not counted. 0: no limit."                                            \
     }
 
-/* MORE_: what else this daemon's help says, beginning with a blank; or "". */
+/* MORE_: what else this daemon's help says, starting with a blank; or "". */
 #define PACKET_DAEMON_IDLE_TIMEOUT(section_, default_, more_)                                                \
     {                                                                                                        \
         .section = (section_), .name = "idle_timeout", .type = CONFIG_DURATION,                              \
@@ -168,7 +168,7 @@ struct packet_daemon_config {
         .maximum = 600 * PACKET_DAEMON_SECOND, .help = help_                                                 \
     }
 
-/* What these rows cannot say: an address to listen on, a database URL that can be read, applications (in
+/* What these rows cannot express: an address to listen on, a database URL that can be read, applications (in
  * SECTION) that are names. Reads the url_file, if there is one. */
 MUST_CHECK bool packet_daemon_check(const struct packet_daemon_config *config, const char *section,
                                     struct error *error);

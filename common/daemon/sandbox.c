@@ -61,7 +61,7 @@ int sandbox_abi(void)
     return abi > 0 ? (int)abi : 0;
 }
 
-/* What the kernel can be told to watch over. */
+/* What the kernel can be asked to restrict. */
 static uint64_t handled_rights(int abi)
 {
     uint64_t rights = RIGHTS_OF_ABI_1 | RIGHT_REFER;
@@ -239,8 +239,8 @@ static char *link_target(const char *path, const char *link)
     return target;
 }
 
-/* DIRECTORY's volume hangs, and so would whoever looks at it: the first directory around it that answers is allowed, as for a volume that
- * is mounted later. When it answers again it can be used like any other. */
+/* DIRECTORY's volume hangs, and so would anything that looks at it: the first directory around it that answers is allowed, as for a
+ * volume that is mounted later. When it answers again it can be used like any other. */
 static bool allow_around_hanging(struct sandbox *sandbox, const char *directory, const char *link,
                                  enum sandbox_access access, struct error *error)
 {

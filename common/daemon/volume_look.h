@@ -1,6 +1,6 @@
 /*
  * volume_look: whether the file system that a path lies in answers at all. One that hangs (a GlusterFS volume without its bricks, NFS
- * without its server) holds whoever looks at it for as long as it likes, and signals do not help. So a child process looks.
+ * without its server) blocks whoever looks at it indefinitely, and signals do not help. So a child process looks.
  */
 #ifndef REEL_COMMON_VOLUME_LOOK_H
 #define REEL_COMMON_VOLUME_LOOK_H

@@ -6,7 +6,7 @@
  *   sqlite:/var/lib/reelstore/meta.db?busy_timeout=5s                                      (WAL, synchronous=FULL)
  * Special characters in user and password are percent-encoded. mysql://user@localhost/db?socket=/path uses a socket.
  *
- * SQL is written so that both back ends take it: `?` parameters, CURRENT_TIMESTAMP, no INSERT IGNORE (a duplicate is
+ * SQL is written so that both back ends accept it: `?` parameters, CURRENT_TIMESTAMP, no INSERT IGNORE (a duplicate is
  * DB_CONSTRAINT), no SELECT FOR UPDATE (update first, then read, inside one transaction).
  */
 #ifndef REEL_COMMON_DB_H
@@ -61,7 +61,7 @@ struct db_options {
     size_t queue_max;       /* jobs waiting */
     int64_t job_timeout_ms; /* a job that cannot be run (again) within this fails with DB_TRANSIENT */
     bool
-        relaxed; /* a power cut of the database may take what it has just acknowledged: no concern of db_healthy() */
+        relaxed; /* a power cut of the database may take what it has just acknowledged: db_healthy() ignores that */
 };
 
 /* Checks a URL without connecting; what is wrong and what would be right in ERROR. */

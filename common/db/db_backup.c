@@ -40,7 +40,7 @@ static int keep_verdict(void *argument, int count, char **values, char **names)
     return 1; /* the first line says it */
 }
 
-/* A copy that cannot be read is none. */
+/* A copy that cannot be read is useless. */
 static bool check_copy(sqlite3 *to, const char *path, struct error *error)
 {
     char verdict[64] = "";
@@ -101,7 +101,7 @@ static bool write_backup(const struct db_url *url, const char *path, const char 
 
     if (stat(url->path, &source) != 0)
         return error_set_errno(error, errno, "backup: cannot read %s", url->path);
-    (void)unlink(part); /* of a backup that was cut off */
+    (void)unlink(part); /* of a backup that was interrupted */
     int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
     if (fd < 0)
         return error_set_errno(error, errno, "backup: cannot make %s", part);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 /* Copies the database of URL, as it is at one moment, everything acknowledged until then included, to PATH: written beside it,
- * checked, synced, and put in the place of an older file of that name only when it is whole; mode 0640. Tells on OUT (may be
+ * checked, synced, and put in the place of an older file of that name only when it is whole; mode 0640. Reports to OUT (may be
  * NULL). False: PATH is as it was, and ERROR says why; for MySQL, what to use instead. */
 MUST_CHECK bool db_backup(const char *url, const char *path, FILE *out, struct error *error);
 

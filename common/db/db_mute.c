@@ -14,7 +14,7 @@
 
 #define ADDRESSES_MAX 8
 
-/* Of a machine that is gone, or has started anew meanwhile, nothing would ever come: it is asked after so many seconds of silence, so
+/* From a machine that is gone, or has restarted meanwhile, nothing would ever come: it is probed after so many seconds of silence, so
  * many times, so many seconds apart. A stopped server's kernel answers. */
 #define ASK_AFTER_S 3
 #define ASK_EACH_S  1

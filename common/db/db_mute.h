@@ -1,5 +1,5 @@
 /*
- * db_mute: hosts of a database that take connections and greet nobody, as a server does that is stopped or whose disk hangs: the
+ * db_mute: hosts of a database that accept connections and send no greeting, like a server that is stopped or whose disk hangs: the
  * kernel accepts in its place. Each connection that is given up before the greeting is one that the server counts against
  * this machine once it goes on, and after max_connect_errors of them (100, unless somebody has raised it) it refuses the machine until
  * somebody unblocks it by hand. So one connection per host is left open, and nobody makes another one until it is greeted.

@@ -4,7 +4,7 @@
  * db_mysql_operations, on the thread that owns the connection. Every call is bounded by the time-outs of the
  * URL.
  *
- * Bytes are bound as BLOB: the server then neither converts nor judges them. How they compare is up to the
+ * Bytes are bound as BLOB: the server then neither converts nor checks them. How they compare is up to the
  * column: VARBINARY byte by byte, VARCHAR by its collation.
  */
 #include "common/db/db_mysql.h"
@@ -255,7 +255,7 @@ static enum db_result read_result(struct db_connection *connection, MYSQL_STMT *
     for (size_t i = 0; columns && i < count; i++)
         free(columns[i].large);
     free(columns);
-    /* Also discards the rows that nobody wanted. */
+    /* Also discards the rows that were not read. */
     if (mysql_stmt_free_result(statement) != 0 && result == DB_OK)
         result = db_mysql_fail_statement(connection, statement, PHASE_HARMLESS, request->sql, error);
     return result;

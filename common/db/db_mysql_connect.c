@@ -29,8 +29,8 @@
 enum transport {
     TRANSPORT_PLAIN,
     TRANSPORT_OFFERED,  /* TLS where the server offers it */
-    TRANSPORT_FORCED,   /* TLS with anybody */
-    TRANSPORT_VERIFIED, /* TLS with whom the URL's certificates vouch for, under the host's name */
+    TRANSPORT_FORCED,   /* TLS with anyone */
+    TRANSPORT_VERIFIED, /* TLS with a server that the URL's certificates vouch for, under the host's name */
 };
 
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
@@ -120,8 +120,8 @@ static bool keep_setting(void *argument, const struct db_value *columns, size_t 
 }
 
 /* Warns where a commit that was answered may be lost with the server. 3 is MariaDB's word for 1 with a few syncs more. With 2, and where only the
- * binary log is not synced, it takes a power cut; whoever accepts that is warned of 0 alone, with which a crash of the server will do.
- * In a cluster every other node has the commit by then: that is a choice that many make with open eyes. */
+ * binary log is not synced, it takes a power cut; whoever accepts that is warned of 0 alone, with which a crash of the server is enough. In a
+ * cluster every other node has the commit by then: many choose that deliberately. */
 static void judge_durability(struct db_connection *connection, const struct durability *found)
 {
     bool relaxed = connection->shared->relaxed;
@@ -170,9 +170,9 @@ static enum db_result ask_durability(struct db_connection *connection, struct er
 
 /* ---- the session ---- */
 
-/* On a Galera node a file that was stored by way of another node may not be there for a moment, and its uploader was told
- * that it is. So a read waits for what was committed before it: by itself in MariaDB, which leaves transactions as quick as
- * they are, else by a setting of the session. */
+/* On a Galera node a file that was stored by way of another node may not be there for a moment, though its uploader has had
+ * success. So a read waits for what was committed before it: each for itself in MariaDB, which leaves transactions as quick
+ * as they are, else by a setting of the session. */
 static enum db_result choose_causal_reads(struct db_connection *connection, struct error *error)
 {
     struct mysql_state *state = connection->state;
@@ -272,7 +272,7 @@ static bool needs_tls_by_default(const struct db_connection *connection)
     return connection->url->tls == DB_TLS_UNSAID && !db_url_is_local(connection->url, state->host);
 }
 
-/* What to do stands first: where the URL has several hosts, texts are cut. */
+/* What to do comes first: where the URL has several hosts, texts are cut. */
 static enum db_result fail_connect(struct db_connection *connection, unsigned number, const char *text,
                                    struct error *error)
 {

@@ -1,6 +1,6 @@
 /*
  * db_mysql_literal: one pass that counts places and bytes, one that writes. A binary string by a hexadecimal literal is
- * what a prepared statement binds as BLOB: neither converted nor judged.
+ * what a prepared statement binds as BLOB: neither converted nor checked.
  */
 #include "common/db/db_mysql_literal.h"
 #include "common/base/hex.h"
@@ -12,7 +12,7 @@
 
 #define INTEGER_SIZE 21 /* of the longest, with the NUL of snprintf() */
 
-/* The length of the part at SQL in which a question mark is a place of nothing: a quoted one; else 0. */
+/* The length of the part at SQL in which a question mark is not a placeholder: a quoted one; else 0. */
 static size_t quoted_size(const char *sql)
 {
     if (*sql != '\'' && *sql != '"' && *sql != '`')

@@ -223,7 +223,7 @@ void db_mysql_rollback(struct db_connection *connection)
 {
     struct error ignored;
 
-    /* Where it cannot be said, closing the connection says it. */
+    /* Where that cannot be sent, closing the connection has the same effect. */
     if (!connection->broken && db_mysql_run_text(connection, "ROLLBACK", PHASE_HARMLESS, &ignored) != DB_OK)
         connection->broken = true;
 }

@@ -1,5 +1,5 @@
 /*
- * db_pool: counts the connections that there are, and opens one where it is missing and due. Called by db.c on the thread that owns the connection.
+ * db_pool: counts the existing connections, and opens one where it is missing and due. Called by db.c on the thread that owns the connection.
  */
 #include "common/db/db_pool.h"
 

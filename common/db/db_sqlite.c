@@ -22,9 +22,8 @@
 #include <unistd.h>
 #include <time.h>
 
-#define ROOM "db"
-#define FILE_MODE                                                                                            \
-    0640 /* of the file, and so of its -wal and -shm: names of users and files are nobody else's business */
+#define ROOM        "db"
+#define FILE_MODE   0640 /* of the file, and so of its -wal and -shm: names of users and files are private */
 #define COLUMNS_MAX 64
 
 struct sqlite_state {
@@ -196,7 +195,7 @@ static bool directory_owner(const char *path, struct stat *directory)
     return stat(name, directory) == 0;
 }
 
-/* Makes the file where it is missing. One that root makes belongs to whom its directory belongs to, as does its -wal then (SQLite
+/* Makes the file where it is missing. One that root makes belongs to the owner of its directory, as does its -wal then (SQLite
  * sees to that): else the daemon, which is not root, could not write it. */
 static bool create_file(const char *path)
 {
@@ -285,7 +284,7 @@ static enum db_result sqlite_open(struct db_connection *connection, struct error
     return result;
 }
 
-/* A file that was deleted or replaced would take writes that nobody finds again. */
+/* Writes to a file that was deleted or replaced would be lost. */
 static bool sqlite_check(struct db_connection *connection, bool probe, struct error *error)
 {
     const struct sqlite_state *state = connection->state;
@@ -399,7 +398,7 @@ static int bind_values(sqlite3_stmt *statement, const struct db_value *values, s
 }
 
 /* Hands one row to the callback; false ends the reading. *CODE becomes an error code where the row cannot be
- * had. */
+ * read. */
 static bool hand_row(struct db_connection *connection, sqlite3_stmt *statement,
                      const struct db_request *request, int *code)
 {

@@ -1,5 +1,5 @@
 /*
- * db_url: takes a database URL apart and checks every part of it. Pure apart from allocation. Called by db.c
+ * db_url: parses a database URL and checks every part of it. Pure apart from allocation. Called by db.c
  * and schema.c; configuration checks come in by db_url_check().
  *
  * The password must not leak into an error text even where the URL is malformed: every '@' and '/' of user
@@ -454,7 +454,8 @@ static void show_hosts(struct redaction *to, const char *hosts, bool bare)
 char *db_url_redact(const char *url, char *buffer, size_t size)
 {
     struct redaction to = {buffer, size};
-    /* The last '@' of the whole text: where the password holds a raw '@', '/' or '?', rather hide too much. */
+    /* The last '@' of the whole text: where the password holds a raw '@', '/' or '?', it is better to hide too
+     * much. */
     const char *at = strrchr(url, '@'), *colon = strchr(url, ':');
     bool mysql = strncmp(url, MYSQL_PREFIX, strlen(MYSQL_PREFIX)) == 0;
     const char *rest = mysql ? url + strlen(MYSQL_PREFIX) : url;
@@ -463,7 +464,7 @@ char *db_url_redact(const char *url, char *buffer, size_t size)
     if (strncmp(url, SQLITE_PREFIX, strlen(SQLITE_PREFIX)) == 0 || (!at && !colon)) {
         show_text(&to, url);
     } else if (!mysql) {
-        /* Misspelt: its parts cannot be told apart. */
+        /* Misspelt: its parts cannot be distinguished. */
         show(&to, url, colon && (!at || colon < at) ? (size_t)(colon - url) + 1 : 0);
         show_text(&to, "***");
         if (at)

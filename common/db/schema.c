@@ -1,6 +1,6 @@
 /*
  * schema: runs the scripts of sql/ against a database: splits them into statements and checks, before each one,
- * what the directives in the comments above it want to know ("-- @unless column t_router state";
+ * what the directives in the comments above it ask ("-- @unless column t_router state";
  * sql/README.md has the list). Touches the database that the URL names; for SQLite also the file's folder.
  * Called by --init-db and by tests, on any thread that may block.
  */
@@ -25,7 +25,7 @@ struct condition {
     char line[LINE_MAX_SIZE]; /* what follows the word */
 };
 
-/* A script on its way through. */
+/* A script being run. */
 struct script {
     const char *name; /* for messages, e.g. "tracker" */
     const char *cursor;

@@ -2,7 +2,7 @@
  * digest: XXH3-128 over what passes by, over xxHash. Uploads, downloads that verify and the scrub call it; a
  * running digest belongs to one thread at a time.
  */
-#define OPENSSL_SUPPRESS_DEPRECATED /* they were made so in favour of EVP, which takes memory for each; their results are the same */
+#define OPENSSL_SUPPRESS_DEPRECATED /* they are deprecated in favour of EVP, which allocates for each; their results are the same */
 #include "common/proto/digest.h"
 
 #include "common/base/hex.h"

@@ -22,7 +22,7 @@ bool proto_header_unpack(const uint8_t buffer[PROTO_HEADER_SIZE], struct proto_h
     header->length = (int64_t)proto_load_be(buffer, 8);
     header->command = buffer[8];
     header->status = buffer[9];
-    /* An answer at a port where something else listens. */
+    /* An answer from a port where something else listens. */
     if (memcmp(buffer, "HTTP/", 5) == 0 || memcmp(buffer, "SSH-", 4) == 0)
         return error_set(error, ERROR_MALFORMED,
                          "the peer speaks %s, not the packet protocol: is this the right port?",
@@ -39,7 +39,7 @@ static size_t cut_length(const char *text, size_t length, size_t limit)
     if (length <= limit)
         return length;
     size_t cut = limit;
-    /* A sequence has up to three bytes after its first one; more of them in a row are no UTF-8 to care for.
+    /* A sequence has up to three bytes after its first one; more of them in a row are not UTF-8 anyway.
      */
     while (cut > 0 && limit - cut < 4 && ((uint8_t)text[cut] & 0xC0) == 0x80)
         cut--;

@@ -106,7 +106,7 @@ static void describe_rule(const struct proto_field *field, char *text, size_t si
     (void)snprintf(text, size, "%d to %zu %s", may_be_empty ? 0 : 1, field->size - 1, kinds[field->rule]);
 }
 
-/* Only a fault is put into words: each field of each request comes by here. OFFENDER: the first byte that the rule
+/* Only a fault is put into words: each field of each request passes here. OFFENDER: the first byte that the rule
  * refuses, or LENGTH. */
 static bool refuse_field(const struct proto_field *field, const char *text, size_t length, size_t offender,
                          struct error *error)
@@ -159,7 +159,7 @@ void proto_read_begin(struct proto_reader *reader, const char *what, const uint8
 }
 
 /* The next SIZE bytes, or NULL after a failure. The caller's list of fields adds up to the size that was
- * checked at the beginning; running short is a fault of that list and must not become a read behind the end.
+ * checked at the beginning; running short is a fault of that list and must not become a read past the end.
  */
 static const uint8_t *proto_read_next(struct proto_reader *reader, size_t size)
 {

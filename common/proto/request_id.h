@@ -1,5 +1,5 @@
 /*
- * request_id: the 128 bits that name what somebody asked for, on its way through every daemon that has to do with it (docs/operations.md,
+ * request_id: the 128 bits that name a request on its way through every daemon that handles it (docs/operations.md,
  * "Following one request"): made by reel-httpd and libreel, or taken from a W3C traceparent. They travel behind the NUL of the file ID of the
  * requests that begin with a file's key, where servers that do not know them ignore them (docs/protocol.md). Pure, but for
  * request_id_make(); any thread.
@@ -14,7 +14,7 @@
 
 struct request_id {
     uint8_t bytes[REQUEST_ID_BYTES]; /* zeros: none */
-    bool traced; /* somebody follows it: the daemons log that they answered, not failures alone */
+    bool traced; /* somebody traces it: the daemons also log that they answered, not only failures */
 };
 
 /* 128 bits that nobody else makes. */

@@ -31,9 +31,8 @@ static struct packet_connection *find_waiting(const struct packet_lane *lane, en
     return first && clock_coarse_ms() - first->wait_ms >= age_ms ? first : NULL;
 }
 
-/* The connection that can be spared most: one that has had its last answer; one whose request has not come whole in a
- * time in which that of a peer that means it comes; the one that has been idle for longest. NULL: each has a request under
- * way, or may be about to. */
+/* The connection that can be spared most: one that has had its last answer; one whose request has taken longer than that
+ * of an honest peer; the one that has been idle for longest. NULL: each has a request under way, or may be about to. */
 static struct packet_connection *find_spare(const struct packet_lane *lane)
 {
     struct packet_connection *spare = find_waiting(lane, PACKET_WAIT_LINGER, 0);

@@ -288,7 +288,7 @@ void packet_connection_cut(struct packet_connection *connection)
 {
     if (!connection->broken)
         (void)shutdown(connection->transport.fd,
-                       SHUT_RDWR); /* the peer need not wait for the handler to learn it */
+                       SHUT_RDWR); /* the peer need not wait for the handler to learn that */
     connection->broken = true;
     packet_connection_run(connection);
 }

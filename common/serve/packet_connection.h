@@ -26,7 +26,7 @@
 #define PACKET_GATHER_SIZE    (128 * 1024)
 #define PACKET_FRESH_MS       1000 /* that a stop waits for the first request of a connection */
 #define PACKET_TURN_STEPS     128  /* that one connection goes before others have their turn */
-#define PACKET_LINGER_MS      1000 /* for a peer that has not ended its refused body in time */
+#define PACKET_LINGER_MS      1000 /* for a peer that did not finish its refused body in time */
 #define PACKET_HEAD_SPARE_MS                                                                                 \
     1000 /* a request that is not whole after so long makes room before idle connections do */
 #define PACKET_IDLE_SPARE_MS 50 /* a connection that is idle for less may have a request on its way */
@@ -99,7 +99,7 @@ struct packet_server {
     _Atomic uint64_t next_id;
     uint16_t port, tls_port;
     uint8_t plain_answer[PROTO_HEADER_SIZE +
-                         PROTO_ERROR_BODY_MAX]; /* for who speaks no TLS where it is asked for */
+                         PROTO_ERROR_BODY_MAX]; /* for peers that speak no TLS where it is required */
     size_t plain_answer_size;
     atomic_size_t references; /* the owner, connections, posted tasks of lanes; freed with the last */
     atomic_bool stop_called;
@@ -294,8 +294,8 @@ extern const size_t packet_session_command_count;
 
 void packet_session_register_metrics(struct packet_server *server);
 
-/* Whether the request whose header (HEAD false) or head (true) has come is allowed to who asks. Called only where the server
- * has an auth that is not off. */
+/* Whether the sender of the request whose header (HEAD false) or head (true) has come may make it. Called only where the
+ * server has an auth that is not off. */
 MUST_CHECK bool packet_session_admits(struct packet_connection *connection, bool head, struct error *error);
 
 /* Whether the request whose header has come is within what packet_server_set_rate() allows its sender. False: ERROR_THROTTLED. */

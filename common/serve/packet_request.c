@@ -186,7 +186,7 @@ void packet_reply_shared(struct packet_request *request, struct packet_shared *s
     request_finish(connection);
 }
 
-/* What strangers may read of ERROR: all, or what stands before the words that are concealed, and which line of the log has
+/* What strangers may read of ERROR: all, or what precedes the words that are concealed, and which line of the log has
  * those. */
 static const char *public_text(const struct packet_connection *connection, const struct error *error,
                                char *buffer, size_t size)
@@ -205,7 +205,7 @@ static const char *public_text(const struct packet_connection *connection, const
     return buffer;
 }
 
-/* What an operator will be asked about: not what whoever asked can see and mend by himself. */
+/* What an operator will be asked about: not what the caller can see and correct by himself. */
 static bool is_trouble(int code)
 {
     return code == ERROR_GENERAL || code == ERROR_UNAVAILABLE || code == ERROR_IO || code == ERROR_TIMEOUT ||

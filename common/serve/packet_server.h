@@ -67,12 +67,13 @@ struct packet_server_options {
                                        its own limit */
     int64_t head_time_ms; /* for a request to be whole, or, of a streamed one, its head; 0: no limit */
     int64_t idle_timeout_ms;     /* without a request; 0: never */
-    int64_t progress_timeout_ms; /* inside a request or reply, without a byte moved by the peer; 0: never */
+    int64_t progress_timeout_ms; /* in a request or reply, without a byte moved by the peer; 0: never */
     int64_t drain_timeout_ms;    /* how long the rest of a refused body is read and discarded */
     int64_t requests_per_second; /* see packet_server_set_rate() */
     void *argument;              /* packet_server_argument() */
-    /* Who may ask what (common/auth/auth.h); must outlive the server. HELLO, PROVE, TOKEN and WHOAMI are answered by the server
-     * itself, and a request that its session does not allow never reaches its handler. NULL: everybody may everything. */
+    /* Who may ask for what (common/auth/auth.h); must outlive the server. HELLO, PROVE, TOKEN and WHOAMI are answered by the
+     * server itself, and a request that its session does not allow never reaches its handler. NULL: everybody may do
+     * everything. */
     struct auth *auth;
     struct audit *audit; /* common/auth/audit.h; NULL: none. Must outlive the server */
     bool audit_required; /* what cannot be written there is refused */

@@ -1,7 +1,6 @@
 /*
- * packet_session: identities in the packet server: answers HELLO, PROVE, TOKEN and WHOAMI, and judges requests before their
- * handlers see them. What is right and wrong is common/auth's; here are connections, replies, the log and metrics. On the
- * connection's loop.
+ * packet_session: identities in the packet server: answers HELLO, PROVE, TOKEN and WHOAMI, and checks requests before their
+ * handlers see them. common/auth decides; here are connections, replies, the log and metrics. On the connection's loop.
  */
 #include "common/auth/audit.h"
 #include "common/base/clock.h"
@@ -220,7 +219,7 @@ bool packet_session_admits(struct packet_connection *connection, bool head, stru
 
 /* ---- how many ---- */
 
-/* A gateway speaks for many, and a storage server's beats are not to be lost. */
+/* A gateway speaks for many, and a storage server's heartbeats must not be lost. */
 static bool is_counted(enum key_role role)
 {
     return role != KEY_ROLE_STORAGE && role != KEY_ROLE_GATEWAY && role != KEY_ROLE_OPERATOR;
@@ -233,7 +232,7 @@ bool packet_session_within_rate(struct packet_connection *connection, struct err
     bool proved = session_is_proved(session);
     int64_t wait_ms;
 
-    /* Who is to be known by a key must be able to say so. */
+    /* A caller must be able to prove its key. */
     if ((connection->lane->server->options.auth && access && access->roles == 0) ||
         (proved && !is_counted(session_role(session))))
         return true;

@@ -112,7 +112,7 @@ static size_t receive(struct packet_connection *connection, void *buffer, size_t
     do {
         got = transport_recv(connection->transport, buffer, size, flags);
     } while (got < 0 && errno == EINTR);
-    /* Less than there was room for: the socket is empty, and epoll tells when it is not. */
+    /* Less than there was room for: the socket is empty, and epoll reports when it is not. */
     connection->readable = got == (ssize_t)size || (got > 0 && transport_pending(connection->transport));
     if (got > 0) {
         metric_add(connection->lane->server->received_metric, got);

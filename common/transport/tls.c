@@ -40,7 +40,7 @@ static const char *describe_peer(int fd, char *buffer, size_t size)
     return buffer;
 }
 
-/* The connection is of no more use: every further call says so. */
+/* The connection is no longer usable: every further call says so. */
 static void tls_break(struct tls *tls, int errnum)
 {
     char who[ADDRESS_TEXT_SIZE], why[ERROR_TEXT_SIZE];
@@ -323,7 +323,7 @@ static bool flush_records(struct tls *tls, struct tls_scratch *scratch, size_t s
 }
 
 /* What every way of sending begins with: what is held goes out, and counts now. False: errno says why nothing can be sent.
- * *TAKEN: bytes of the SIZE that are offered which are out by that. */
+ * *TAKEN: how many of the SIZE bytes offered are out by that. */
 static bool send_begins(struct tls *tls, size_t size, int flags, size_t *taken)
 {
     *taken = 0;

@@ -44,14 +44,14 @@ ssize_t tls_sendfile(struct tls *tls, int file, off_t *offset, size_t size);
 ssize_t tls_splice(struct tls *tls, int pipe_end, size_t size, unsigned flags);
 bool tls_pending(const struct tls *tls);
 bool tls_kernel_sends(const struct tls *tls);
-/* Tells the peer that nothing more comes, where the socket takes it now. */
+/* Notifies the peer that nothing more comes, where the socket takes it now. */
 void tls_say_end(struct tls *tls);
 /* The kernel's key, which cannot be renewed, has encrypted much: the connection should end before long. */
 bool tls_is_worn(const struct tls *tls);
 
 /* ---- about a connection whose handshake is done ---- */
 
-/* What ties a proof of identity to this very connection: RFC 9266, tls-exporter. False where OpenSSL cannot give it. */
+/* What binds a proof of identity to this connection: RFC 9266, tls-exporter. False where OpenSSL cannot give it. */
 MUST_CHECK bool tls_binding(struct tls *tls, uint8_t binding[TLS_BINDING_SIZE]);
 
 /* The identity of the pre-shared key that the peer proved; "" where it was not by such a key. */

@@ -154,7 +154,7 @@ static void server_use(struct tls_server *server, struct tls_set *set)
     server->set = set;
     pthread_mutex_unlock(&server->mutex);
     tls_set_release(old);
-    /* Whoever replaces a key that leaked does not want the tickets' to live on for long either. */
+    /* Where a leaked key is replaced, the tickets' keys should not live on for long either. */
     if (server->tickets && !tls_tickets_rotate(server->tickets))
         log_warning("tls", "no random numbers for a new key of session tickets: the old one remains in use");
 }

@@ -1,5 +1,5 @@
 /*
- * tls_context: what connections under TLS are made of: certificates and keys, who is believed, versions and ciphers. One
+ * tls_context: what connections under TLS are made of: certificates and keys, who is trusted, versions and ciphers. One
  * tls_server for a daemon's ports that listen, which a reload gives other certificates while connections go on; one
  * tls_client for the calls to other servers. Files are read on the calling thread: at the start, and at a reload on the
  * main thread.
@@ -31,10 +31,10 @@ struct tls_options {
     enum tls_profile profile;
     const struct config_strings *certificates; /* files in PEM: a certificate and those that vouch for it */
     const struct config_strings *keys;         /* in their order; empty: in the files of the certificates */
-    const char *ca;   /* file or directory of who vouches for peers; "": the system's */
-    bool verify_peer; /* of a server: who connects must show a certificate that `ca` vouches for */
-    /* NULL: none. Copied; of a client the same at each reload that names any. A server takes whoever proves one for verified, and
-     * asks such a peer for no certificate: none together with verify_peer. */
+    const char *ca;   /* file or directory of the authorities for peers; "": the system's */
+    bool verify_peer; /* of a server: clients must show a certificate that `ca` vouches for */
+    /* NULL: none. Copied; of a client the same at each reload that names any. A server treats a peer that proves one as verified,
+     * and asks such a peer for no certificate: none together with verify_peer. */
     const struct tls_keys *psk;
 };
 
@@ -43,9 +43,9 @@ struct tls_options {
 /* What was read for a server or a client and is not in use yet. */
 struct tls_fresh;
 
-/* It is from now on, whatever was before; FRESH is gone, and nothing can fail. NULL is nothing. Main thread, as the next. */
+/* It is from now on, whatever was before; FRESH is gone, and nothing can fail. NULL is ignored. Main thread, as the next. */
 void tls_fresh_use(struct tls_fresh *fresh);
-/* All stays as it was; FRESH is gone. NULL is nothing. */
+/* All stays as it was; FRESH is gone. NULL is ignored. */
 void tls_fresh_drop(struct tls_fresh *fresh);
 
 /* ---- servers ---- */

@@ -1,7 +1,6 @@
 /*
- * tls_door: a list for each state, longest in it first: who has not said anything, who waits for a place, whose handshake is
- * under way.
- * One timer for all of them, since all have the same time.
+ * tls_door: a list for each state, longest in it first: peers that have sent nothing, that wait for a place, whose handshake
+ * is under way. One timer for all of them, since all have the same time.
  */
 #include "common/transport/tls_door.h"
 #include "common/base/clock.h"
@@ -19,8 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RECORD_HANDSHAKE 22  /* first byte of whoever speaks TLS: RFC 8446 section 5.1 */
-#define SPARE_MS         500 /* a handshake takes a peer that means it less */
+#define RECORD_HANDSHAKE 22  /* first byte of a peer that speaks TLS: RFC 8446 section 5.1 */
+#define SPARE_MS         500 /* an honest peer's handshake takes less */
 #define LATE_LOG_MS      10000
 
 enum guest_state {
@@ -169,7 +168,7 @@ static void guest_shake(struct guest *guest)
     guest_end(guest);
 }
 
-/* Who does not speak TLS is told so, as far as that needs no wait. */
+/* A peer that does not speak TLS gets that answer, as far as that needs no wait. */
 static void guest_is_plain(struct guest *guest)
 {
     const struct tls_door_options *options = &guest->door->options;
@@ -293,7 +292,7 @@ static void guest_speaks(struct guest *guest)
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (got <= 0) { /* it has gone without a word, as those who look whether a port is open */
+    if (got <= 0) { /* it has gone without a word, like port scanners */
         guest_end(guest);
     } else if (first != RECORD_HANDSHAKE) {
         guest_is_plain(guest);
@@ -417,7 +416,7 @@ fail:
     return false;
 }
 
-/* Who can be spared for a connection: first those who say nothing. */
+/* Which can be spared for a connection: first those that send nothing. */
 static struct guest *find_room(const struct tls_door *door)
 {
     struct guest *silent = TAILQ_FIRST(&door->guests[GUEST_SILENT]);

@@ -74,14 +74,14 @@ enum tls_result {
     TLS_RESULT_RESUMED,
     TLS_RESULT_FAILED,
     TLS_RESULT_TIMEOUT,
-    TLS_RESULT_PLAIN,   /* who connected does not speak TLS */
+    TLS_RESULT_PLAIN,   /* the peer does not speak TLS */
     TLS_RESULT_DROPPED, /* gave its place to others */
     TLS_RESULTS,
 };
 void tls_count_handshake(bool server, enum tls_result result);
 void tls_count_kernel(bool on);
 
-/* Takes what OpenSSL has to say out of its queue. WHY, of SIZE bytes: in words for an operator; SSL may be NULL. Returns
+/* Takes OpenSSL's errors out of its queue. WHY, of SIZE bytes: in words for an operator; SSL may be NULL. Returns
  * the kind, a short static word. */
 const char *tls_take_errors(const SSL *ssl, char *why, size_t size);
 

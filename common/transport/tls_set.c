@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* Of 1.2 only ciphers with forward secrecy and authenticated encryption. The fast one first: whoever has no AES in hardware
- * puts ChaCha20 first, and gets it (SSL_OP_PRIORITIZE_CHACHA). */
+/* Of 1.2 only ciphers with forward secrecy and authenticated encryption. The fast one first: a client without AES in
+ * hardware puts ChaCha20 first, and gets it (SSL_OP_PRIORITIZE_CHACHA). */
 #define CIPHERS_12 "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK:!SRP"
 #define CIPHERS_13 "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 
@@ -79,7 +79,7 @@ fail:
     return NULL;
 }
 
-/* A key with a passphrase has nobody to ask for it. */
+/* There is nobody to ask for a key's passphrase. */
 /* NOLINTNEXTLINE(readability-non-const-parameter): OpenSSL's type */
 static int no_passphrase(char *buffer, int size, int writing, void *argument)
 {

@@ -30,7 +30,7 @@ MUST_CHECK SSL_CTX *tls_context_new(enum tls_profile profile, bool server, struc
 MUST_CHECK bool tls_context_use(SSL_CTX *context, const char *file, const char *key_file, int64_t *expiry,
                                 struct error *error);
 
-/* Who vouches for peers. CA "": the system's. */
+/* The authorities for peers. CA "": the system's. */
 MUST_CHECK bool tls_context_trust(SSL_CTX *context, const char *ca, struct error *error);
 
 #endif

@@ -79,13 +79,13 @@ static struct ticket_key sealing_key(struct tls_tickets *tickets)
 
     pthread_mutex_lock(&tickets->mutex);
     if (clock_monotonic_ms() - tickets->newest_ms >= HOUR_MS)
-        (void)add_key(tickets); /* without random numbers the old one serves on */
+        (void)add_key(tickets); /* without random numbers the old one stays in use */
     key = tickets->keys[0];
     pthread_mutex_unlock(&tickets->mutex);
     return key;
 }
 
-/* The key called NAME. *NEWEST: no other seals now. False: nobody has it any more. */
+/* The key called NAME. *NEWEST: it is the one that seals. False: it is gone. */
 static bool opening_key(struct tls_tickets *tickets, const uint8_t *name, struct ticket_key *key,
                         bool *newest)
 {

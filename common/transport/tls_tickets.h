@@ -20,7 +20,7 @@ void tls_tickets_destroy(struct tls_tickets *tickets);
 /* CONTEXT seals and opens tickets with these keys. */
 MUST_CHECK bool tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *context);
 
-/* The key of now seals no further ticket. */
+/* The present key seals no further ticket. */
 MUST_CHECK bool tls_tickets_rotate(struct tls_tickets *tickets);
 
 #endif

@@ -82,7 +82,7 @@ static inline bool transport_is_worn(struct transport at)
 /* As shutdown(2) with SHUT_WR: the peer learns of the clean end, and can still be read. */
 int transport_shutdown(struct transport at);
 
-/* Says goodbye where that needs no wait, frees and closes. The socket's events must be gone. */
+/* Sends close_notify where that needs no wait, frees and closes. The socket's events must be gone. */
 void transport_close(struct transport *at);
 
 #endif
