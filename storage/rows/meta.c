@@ -21,7 +21,7 @@
 #define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
 /* What has been under way for longer may be about what was true long ago: whoever comes then asks anew. */
 #define JOIN_MS 1000
-/* Nor is it remembered: its time in memory would be counted from its end. */
+/* Nor is it remembered: its time in memory would be counted from its end. But what is in memory may be older still. */
 #define LEARN_MS 15000
 
 /* One query under way and everybody who waits for it. */
@@ -35,6 +35,8 @@ struct meta_lookup {
     struct wait_list waiting;
     bool found;
     bool listed; /* others may join */
+    bool
+        overtaken; /* the same was asked again since: what this one says may be older than what is known by now */
     struct meta_row row;
     UT_hash_handle hh;
 };
@@ -247,6 +249,21 @@ static void unlist_lookup(struct meta *meta, struct meta_lookup *lookup)
     lookup->listed = false;
 }
 
+/* In one step with letting nobody join any more, so that of two look-ups the later one has the last word. */
+static void learn_row(struct meta *meta, struct meta_lookup *lookup)
+{
+    pthread_mutex_lock(&meta->mutex);
+    unlist_lookup(meta, lookup);
+    if (lookup->job.result == DB_OK && !lookup->overtaken) {
+        if (clock_monotonic_ms() - lookup->asked_ms < LEARN_MS)
+            row_cache_learn(meta->cache, &lookup->key, lookup->epoch,
+                            lookup->found ? meta_row_kept(meta, &lookup->row) : NULL);
+        else
+            row_cache_changed(meta->cache, &lookup->key);
+    }
+    pthread_mutex_unlock(&meta->mutex);
+}
+
 static void meta_lookup_done(struct db_job *job)
 {
     struct meta_lookup *lookup = CONTAINER_OF(job, struct meta_lookup, job);
@@ -254,12 +271,7 @@ static void meta_lookup_done(struct db_job *job)
     struct wait *wait;
     struct error error = {0};
     meta_judge(meta, job->result, &job->error, &error);
-    pthread_mutex_lock(&meta->mutex);
-    unlist_lookup(meta, lookup);
-    pthread_mutex_unlock(&meta->mutex);
-    if (job->result == DB_OK && clock_monotonic_ms() - lookup->asked_ms < LEARN_MS)
-        row_cache_learn(meta->cache, &lookup->key, lookup->epoch,
-                        lookup->found ? meta_row_kept(meta, &lookup->row) : NULL);
+    learn_row(meta, lookup);
     while ((wait = wait_list_take(&lookup->waiting))) /* nobody else knows of it any more */
         answer_find(lookup, CONTAINER_OF(wait, struct meta_find, wait), &error);
     free(lookup);
@@ -279,8 +291,10 @@ bool meta_find(struct meta *meta, struct meta_find *find, struct error *error)
         pthread_mutex_unlock(&meta->mutex);
         return true;
     }
-    if (lookup) /* it may see the row as it was before a change, here or elsewhere */
+    if (lookup) { /* it may see the row as it was before a change, here or elsewhere */
         unlist_lookup(meta, lookup);
+        lookup->overtaken = true;
+    }
     lookup = calloc(1, sizeof(*lookup));
     bool taken = false;
     if (lookup) {

@@ -774,6 +774,74 @@ static void a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembere
     meta_world_end(&world);
 }
 
+/* What was asked first is heard last: whoever was told by the later one, as an upload is that finds its file there, sees no older row. */
+static void of_two_look_ups_the_older_one_is_never_cached(void **state)
+{
+    static struct asked early, later;
+    struct meta_world world;
+    struct held_loop hold;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1"), other = meta_world_key("alice", "file2");
+    (void)state;
+    meta_world_start(
+        &world, "database.threads=1"); /* one thread: when it has looked for OTHER, it has looked before */
+    struct loop *slow = loop_fresh();
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    memset(&early, 0, sizeof(early));
+    early.world = &world;
+    early.find = (struct meta_find){.key = key, .loop = slow, .done = asked_on_find};
+    hold_loop(slow, &hold);
+    asked_run_find(&early);
+    assert_int_equal(rows_find(&world, &other, NULL), META_ABSENT);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 0 WHERE id = 'file1'");
+    memset(&later, 0, sizeof(later));
+    later.world = &world;
+    later.find = (struct meta_find){.key = key, .loop = world.loop, .done = asked_on_find, .fresh = true};
+    loop_do(world.loop, asked_run_find, &later);
+    asked_wait(&later);
+    assert_int_equal(later.find.row.stat.status, PROTO_FILE_NORMAL);
+    sem_post(&hold.go);
+    asked_wait(&early);
+    assert_int_equal(early.find.row.stat.status, PROTO_FILE_DELETED);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    loop_destroy(slow);
+    meta_world_end(&world);
+}
+
+/* An answer that took long is not remembered, but nor does what was in memory before outlive it. */
+static void a_slow_answer_is_not_remembered_nor_is_what_is_older(void **state)
+{
+    static struct asked slow;
+    struct meta_world world;
+    struct fake_clock clock;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    struct meta_row row;
+    sem_t semaphores[2];
+    (void)state;
+    meta_world_start(&world, "storage.cache_age=60s");
+    fake_clock_start(&clock);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    sem_init(&semaphores[0], 0, 0);
+    sem_init(&semaphores[1], 0, 0);
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "SELECT id", .runs = true, .meanwhile = wait_for_lookup_run, .argument = semaphores});
+    asked_find(&world, &slow, &key, false);
+    while (sem_wait(&semaphores[0]) != 0)
+        ;
+    fake_clock_pass(&clock, 20000);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    sem_post(&semaphores[1]);
+    asked_wait(&slow);
+    assert_int_equal(slow.find.result, META_DONE);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    lossy_db_arm(NULL);
+    fake_clock_end();
+    meta_world_end(&world);
+}
+
 static bool is_deleted_beside(void *argument)
 {
     return number_beside(argument, "SELECT status FROM t_file_02 WHERE id = 'file1'") == 1;
@@ -1549,6 +1617,8 @@ int main(void)
         cmocka_unit_test(a_look_up_from_before_a_deletion_does_not_undo_it),
         cmocka_unit_test(who_must_know_for_sure_joins_no_look_up_that_is_under_way),
         cmocka_unit_test(a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembered),
+        cmocka_unit_test(of_two_look_ups_the_older_one_is_never_cached),
+        cmocka_unit_test(a_slow_answer_is_not_remembered_nor_is_what_is_older),
         cmocka_unit_test(of_two_changes_the_older_one_is_never_cached),
         cmocka_unit_test(a_row_that_was_deleted_since_is_not_cached_by_its_upload),
         cmocka_unit_test(a_row_that_was_deleted_before_is_not_cached_as_it_was_added),
