@@ -1,7 +1,7 @@
 /*
  * heartbeat: one small state machine for each tracker, over a packet pool. Between two messages the
- * connection is kept in hand (PACKET_TAKE) and watched, so that a tracker that goes away is noticed, and
- * joined again, at once. On one loop.
+ * connection is held (PACKET_TAKE) and watched, so that a tracker that goes away is noticed, and joined
+ * again, at once. On one loop.
  */
 #include "storage/heartbeat.h"
 
@@ -23,9 +23,9 @@
 #define LEGACY_MS      600000 /* how long a tracker is taken for one that knows no LOAD */
 
 enum tracker_state {
-    TRACKER_PAUSES, /* the timer starts the next message; no connection in hand */
+    TRACKER_PAUSES, /* the timer starts the next message; no connection is held */
     TRACKER_ASKED,  /* a message is under way */
-    TRACKER_HOLDS,  /* the timer starts the next message; the connection is in hand and watched */
+    TRACKER_HOLDS,  /* the timer starts the next message; the connection is held and watched */
 };
 
 struct tracker {
@@ -34,17 +34,17 @@ struct tracker {
     char name[ADDRESS_TEXT_SIZE];
     enum tracker_state state;
     struct event *timer;
-    struct event *watch; /* of the connection in hand */
+    struct event *watch; /* of the connection that is held */
     struct packet_call *call;
     uint8_t command; /* of the message under way */
     bool joined;
     bool just_joined; /* no message after the JOIN was answered yet */
     size_t stated;    /* of our addresses, since the JOIN; also those that it does not take */
-    bool again;       /* something new is to be told */
+    bool again;       /* something new is to be reported */
     int64_t legacy_until_ms;
     uint16_t joined_port; /* our end of the connection that joined: BEAT is tied to it */
     struct backoff backoff;
-    bool failing; /* said in the log */
+    bool failing; /* reported in the log */
     char failure[ERROR_TEXT_SIZE];
     struct metric *gauge;
 };
@@ -98,7 +98,7 @@ static void tracker_lose(struct tracker *tracker, const char *why)
     tracker->failing = true;
 }
 
-/* ---- the connection in hand ---- */
+/* ---- the connection that is held ---- */
 
 static void tracker_drop_connection(struct tracker *tracker, bool reusable)
 {
@@ -236,7 +236,7 @@ static void tracker_failed(void *argument, const uint8_t *body, size_t size, con
         return;
     }
     if (tracker->command == PROTO_TRACKER_ADVERTISE && answered) {
-        /* It is joined all the same; only clients are told the address that the tracker sees. */
+        /* It is joined all the same; but clients get the address that the tracker sees. */
         log_warning(ROOM, "tracker %s does not give clients the address %s: %s", tracker->name,
                     statement(tracker), why->text);
         tracker->stated++;

@@ -39,7 +39,7 @@ void heartbeat_destroy(struct heartbeat *heartbeat);
 
 void heartbeat_set_interval(struct heartbeat *heartbeat, int64_t interval_ms);
 
-/* Tells every tracker now, e.g. that the server is draining. */
+/* Reports to every tracker now, e.g. that the server is draining. */
 void heartbeat_beat_now(struct heartbeat *heartbeat);
 
 /* REASON, unless no tracker has taken this server, stays as it is: then nobody is sent here. */

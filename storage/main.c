@@ -38,7 +38,7 @@
 static void end_workers(struct daemon *daemon);
 static void destroy(struct daemon *daemon);
 
-/* ---- what the trackers are told ---- */
+/* ---- what is reported to the trackers ---- */
 
 static bool can_store(struct storage *storage)
 {
@@ -54,7 +54,7 @@ static bool can_store(struct storage *storage)
     return false;
 }
 
-/* Requests a second since the last answer to this question that is at least a second old. */
+/* Requests per second since the last answer to this question that is at least a second old. */
 static int32_t request_rate(struct storage *storage)
 {
     int64_t now = clock_monotonic_ms(), requests = packet_server_requests(storage->base.server);
@@ -270,7 +270,7 @@ static bool make_server(struct storage *storage, struct error *error)
 
 _Static_assert(sizeof(REEL_VERSION) <= PROTO_VERSION_SIZE, "the version fits into a JOIN");
 
-/* What trackers are to tell clients that speak TLS; TEXT is "" where there is nothing to tell. */
+/* The address that trackers are to give to clients that speak TLS; TEXT is "" where there is none. */
 static void describe_tls(const struct storage *storage, char *text, size_t size)
 {
     const struct storage_config *config = storage->config;
@@ -445,7 +445,7 @@ static bool health(struct daemon *daemon, char *reason, size_t reason_size)
     if (reason[0] == '\0')
         snprintf(reason, reason_size, "%s", hindered);
     if (reason[0] == '\0')
-        upkeep_concern(storage->upkeep, reason, reason_size); /* it works, but somebody is to look */
+        upkeep_concern(storage->upkeep, reason, reason_size); /* it works, but an operator should look */
     if (reason[0] == '\0')
         recovery_concern(storage->recovery, reason, reason_size);
     if (reason[0] == '\0' && !ids_healthy(storage->ids, hindered, sizeof(hindered)))

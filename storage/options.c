@@ -19,7 +19,7 @@
 #define SECOND       INT64_C(1000)
 #define DAY          (86400 * SECOND)
 
-/* Of files kept open, where nobody says how many. */
+/* Of files kept open, where the configuration does not say how many. */
 #define OPEN_FILES_SHARE    4     /* of the limit: one part */
 #define OPEN_FILES_MAX      65536 /* more of them pin inodes of the kernel and handles of bricks for little */
 #define OPEN_FILES_AT_LEAST 16

@@ -105,7 +105,7 @@ MUST_CHECK bool storage_options_split_expiry(const char *text, char name[PROTO_A
                                              int64_t *seconds, struct error *error);
 
 /* What the ID server counts under: the key as it is written in `paths`, a slash at its end included. For the predecessor,
- * which asks so, "../data" and "../data/" are two sequences. TEXT has passed storage_options_split_path(). */
+ * which asks that way, "../data" and "../data/" are two sequences. TEXT has passed storage_options_split_path(). */
 void storage_options_sequence(const char *text, char sequence[PROTO_KEY_SIZE]);
 
 #endif

@@ -175,7 +175,7 @@ enum db_result db_mysql_find_cluster(struct db_connection *connection, struct er
         state->cluster = false;
         if (log_gate_open(&gate, 3600000, NULL)) {
             log_warning("db",
-                        "this cluster cannot tell whether a transaction that it aborted was committed (%s): "
+                        "this cluster does not say whether a transaction that it aborted was committed (%s): "
                         "let all daemons write to one node, first in the host list of each URL",
                         why.text);
         }

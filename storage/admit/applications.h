@@ -1,6 +1,6 @@
 /*
- * applications: the application IDs that this server takes requests for, and when their files expire where nobody says it. Every
- * request asks, on any loop; a reload replaces the lists.
+ * applications: the application IDs that this server takes requests for, and when their files expire where the upload does not
+ * say. Every request asks, on any loop; a reload replaces the lists.
  */
 #ifndef REEL_STORAGE_APPLICATIONS_H
 #define REEL_STORAGE_APPLICATIONS_H

@@ -1,6 +1,6 @@
 /*
  * buffers: memory for the content of uploads on its way to the disk, within a budget. Whole chunks come from
- * mmap(2), so that what is given back is really gone; a few are kept, so that a busy server does not map all
+ * mmap(2), so that what is given back is really freed; a few are kept, so that a busy server does not map all
  * the time. Any thread.
  */
 #ifndef REEL_STORAGE_BUFFERS_H

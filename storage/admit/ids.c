@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define ROOM           "ids"
-#define RUNS_MAX       64    /* runs of numbers at hand for one key */
+#define RUNS_MAX       64    /* runs of numbers in memory for one key */
 #define SINGLES_AHEAD  32    /* numbers kept ahead while a legacy server gives them one by one */
 #define LEGACY_MS      60000 /* how long GET is used before RANGE is tried again */
 #define BACKOFF_MIN_MS 100
@@ -66,7 +66,7 @@ struct ids {
 
 static void ids_refill(struct sequence *sequence);
 
-/* ---- numbers at hand; the mutex is held ---- */
+/* ---- numbers in memory; the mutex is held ---- */
 
 static bool pop_number(struct sequence *sequence, int64_t *value)
 {
@@ -102,7 +102,7 @@ static void serve_waiters(struct sequence *sequence)
     }
 }
 
-/* Below half of what is kept ahead: the loop is told to ask for more. */
+/* Below half of what is kept ahead: the loop is asked to fetch more. */
 static void want_refill(struct sequence *sequence)
 {
     int64_t low = sequence->ids->options.range / 2;
@@ -262,7 +262,7 @@ static void ids_replied(void *argument, const uint8_t *body, size_t size, const 
     sequence->question = NULL;
     if (error && sequence->asked_range &&
         (error->code == ERROR_GENERAL || error->code == ERROR_UNKNOWN_COMMAND)) {
-        /* A legacy ID server knows no RANGE and says so with its one number. */
+        /* A legacy ID server does not know RANGE and says so with its one failure number. */
         log_info(ROOM, "no run of numbers for %s (%s): asking one by one", sequence->key, error->text);
         sequence->legacy_until_ms = clock_monotonic_ms() + LEGACY_MS;
     } else if (error) {

@@ -42,15 +42,15 @@ struct ids_waiter {
 
 /* Before the loops run, or on options->loop. Asks for the first numbers at once. */
 MUST_CHECK struct ids *ids_create(const struct ids_options *options, struct error *error);
-/* On the loop's thread: asks nobody any more; numbers at hand can still be taken. */
+/* On the loop's thread: asks no server any more; numbers in memory can still be taken. */
 void ids_end(struct ids *ids);
 /* After the other loops have ended, while the loop still exists; nobody may wait. NULL is ignored. */
 void ids_destroy(struct ids *ids);
 
-/* Any thread: the next number of the key with this index, where one is at hand. */
+/* Any thread: the next number of the key with this index, where one is in memory. */
 bool ids_take(struct ids *ids, size_t index, int64_t *value);
 
-/* Any thread: numbers at hand are dropped; new ones are asked for. For a run that was given before. */
+/* Any thread: numbers in memory are dropped; new ones are asked for. For a run that was given before. */
 void ids_discard(struct ids *ids, size_t index);
 
 /* On WAITER->loop: waits for one. False when too many wait (done() is not called). */

@@ -19,7 +19,7 @@ struct owners_options {
     struct loop *loop;                   /* questions go out from there */
     struct workers *resolver;            /* for host names of trackers */
     struct tls_client *tls;              /* for trackers at tls://; NULL: none */
-    struct auth *auth;                   /* proves who asks; must outlive it. NULL: off */
+    struct auth *auth;                   /* proves who we are; must outlive it. NULL: off */
     const struct address_list *trackers; /* must outlive it */
     const char *group;                   /* ours; must outlive it */
     int64_t connect_timeout_ms, call_timeout_ms, hedge_ms;
@@ -29,7 +29,7 @@ struct owners_options {
 };
 
 MUST_CHECK struct owners *owners_create(const struct owners_options *options, struct error *error);
-/* On the loop, or after it has ended: who waits is answered "unknown", and nothing is asked any more. */
+/* On the loop, or after it has ended: waiters are answered "unknown", and nothing is asked any more. */
 void owners_end(struct owners *owners);
 void owners_destroy(struct owners *owners); /* on the loop; NULL is ignored */
 
@@ -50,7 +50,7 @@ struct owners_waiter {
 };
 
 /* The user of KEY. CREATE: something is to be stored for it, and a tracker gives a user without a group one (SADDRS); else
- * none is given (LOCATE). True: WAITER has the answer already, from memory or for want of trackers. False: done() will
+ * none is given (LOCATE). True: WAITER has the answer already, from memory or for lack of trackers. False: done() will
  * come. On WAITER->loop; never blocks. OWNERS NULL: unknown. */
 MUST_CHECK bool owners_ask(struct owners *owners, const struct proto_file_key *key, bool create,
                            struct owners_waiter *waiter);

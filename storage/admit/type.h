@@ -1,9 +1,9 @@
 /*
- * type: the content type of files whose uploader named none and whom the table of media types
+ * type: the content type of files whose uploader named none and that the table of media types
  * (common/media/media_type.h) does not know: libmagic's business, which takes up to milliseconds and therefore comes
- * after the upload's reply. A bounded queue of such files is worked off by one thread that runs when the
- * machine has nothing better to do, and writes the types into their rows, many at a time. A file that finds no
- * place there keeps an empty type until somebody asks for its STAT (storage/request/type_look.h).
+ * after the upload's reply. A bounded queue of such files is worked off by one thread that runs when the machine has
+ * nothing better to do, and writes the types into their rows, many at a time. A file that finds no place there keeps
+ * an empty type until somebody asks for its STAT (storage/request/type_look.h).
  */
 #ifndef REEL_STORAGE_TYPE_H
 #define REEL_STORAGE_TYPE_H

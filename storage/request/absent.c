@@ -12,7 +12,7 @@ struct absent {
     struct owners_waiter owner;
 };
 
-static void absent_told(struct owners_waiter *owner)
+static void absent_answered(struct owners_waiter *owner)
 {
     struct absent *absent = CONTAINER_OF(owner, struct absent, owner);
     struct error error = {0};
@@ -33,7 +33,7 @@ void absent_reply(struct packet_request *request, const struct proto_file_key *k
     }
     absent->request = request;
     absent->key = *key;
-    absent->owner = (struct owners_waiter){.loop = request->loop, .done = absent_told};
+    absent->owner = (struct owners_waiter){.loop = request->loop, .done = absent_answered};
     if (owners_ask(storage_of(request)->owners, key, false, &absent->owner))
-        absent_told(&absent->owner);
+        absent_answered(&absent->owner);
 }

@@ -1,7 +1,7 @@
 /*
  * absent: the answer to a request for a file that has no row here: "not found", unless the file's user belongs to another
  * group, whose servers have it: then the request came here by mistake (an address that means another machine to its
- * client), and "not found" would be believed. Called by the other files of this folder, on the request's loop.
+ * client), and would take "not found" for the truth. Called by the other files of this folder, on the request's loop.
  */
 #ifndef REEL_STORAGE_ABSENT_H
 #define REEL_STORAGE_ABSENT_H

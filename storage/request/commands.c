@@ -56,7 +56,7 @@ static void reply_size(struct packet_request *request, const struct meta_row *ro
     packet_reply(request, body, sizeof(body));
 }
 
-/* The row as clients get it: with its group, and without texts that none could read (somebody else wrote them
+/* The row as clients get it: with its group, and without texts that cannot be read (somebody else wrote them
  * into the row). */
 static bool presentable_stat(struct packet_request *request, const struct meta_row *row,
                              struct proto_stat *stat, struct error *error)

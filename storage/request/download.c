@@ -101,7 +101,7 @@ static void download_look_up(struct download *download)
 }
 
 /* A small file is read at once: while it is open it needs neither a thread nor a system call any more. NULL:
- * it is not kept; whoever sends it finds out what is wrong with it. */
+ * it is not kept; the sending finds out what is wrong with it. */
 static uint8_t *read_small(int fd, int64_t size)
 {
     if (size <= 0 || size > OPEN_CACHE_SMALL)

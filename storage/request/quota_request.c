@@ -18,15 +18,15 @@ struct quota_request {
     struct quota_job job;
 };
 
-static void quota_told(struct quota_job *job)
+static void quota_answered(struct quota_job *job)
 {
     struct quota_request *asked = CONTAINER_OF(job, struct quota_request, job);
     uint8_t body[PROTO_QUOTA_REPLY_SIZE];
     struct error error = job->error;
     if (job->fine && job->action == QUOTA_ACTION_SET)
         log_info(ROOM, "user %s in %s may have %" PRId64 " bytes and %" PRId64 " files (-1: any)",
-                 job->key.user, job->key.application, job->told.bytes, job->told.files);
-    if (job->fine && proto_quota_pack(body, &job->told, &error))
+                 job->key.user, job->key.application, job->answer.bytes, job->answer.files);
+    if (job->fine && proto_quota_pack(body, &job->answer, &error))
         packet_reply(asked->request, body, sizeof(body));
     else
         packet_reply_failure(asked->request, &error);
@@ -52,7 +52,7 @@ static void quota_ask(struct packet_request *request, const struct proto_set_quo
                                     .action = action,
                                     .limits = {set->bytes, set->files},
                                     .loop = request->loop,
-                                    .done = quota_told};
+                                    .done = quota_answered};
     if (!quota_start(storage->meta, &asked->job, &error)) {
         packet_reply_failure(request, &error);
         free(asked);

@@ -21,7 +21,7 @@ static enum db_result quotas_run(struct db_job *job, struct db_connection *conne
     return quota_list(storage_of(quotas->request)->meta, connection, &quotas->after, &quotas->list, error);
 }
 
-/* A user whom the protocol cannot name makes the page shorter, and does not end it: whoever asks goes on behind the last one. */
+/* A user whom the protocol cannot name makes the page shorter, and does not end it: the client continues after the last one. */
 static void quotas_reply(struct quotas *quotas)
 {
     uint8_t *body = malloc(PROTO_QUOTAS_MAX * PROTO_QUOTAS_ENTRY_SIZE);

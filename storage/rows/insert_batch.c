@@ -1,7 +1,7 @@
 /*
  * insert_batch: a queue of rows, and a few batches under way. With the upload journal a batch goes through two stages, one batch in
- * each: its records are written, then its rows are added, in the order in which the records were. Who finds the second stage taken
- * is parked, and started by the one that leaves it.
+ * each: its records are written, then its rows are added, in the order in which the records were. A batch that finds the second
+ * stage taken is parked, and started by the one that leaves it.
  */
 #include "storage/rows/insert_batch.h"
 
@@ -42,7 +42,7 @@ struct batch {
     atomic_int jobs;        /* of both, that have not ended */
     struct insert_batches *batches;
     const struct insert_journal *journal; /* NULL: none */
-    bool begun;                           /* a thread is at it: nobody joins it any more */
+    bool begun;                           /* a thread works on it: nobody joins it any more */
     bool written;                         /* the records of those that are promised */
     bool turn;                            /* it is counted in `active` */
     bool parked;                          /* it was: `job` only wrote the records */
@@ -277,13 +277,13 @@ static enum db_result batch_add_rows(struct batch *batch, struct db_connection *
         doubt_records(batch, result, error);
         result = DB_OK;
     }
-    /* For good; the next one, which is written, need not wait until the loop has heard of it. */
+    /* For good; the next one, which is written, need not wait until the loop knows of it. */
     if (result == DB_OK && batch->journal)
         batch_leave(batch);
     return result;
 }
 
-/* The records of BATCH are written. False: its rows have to wait for those of an earlier one, and it is another thread's business. */
+/* The records of BATCH are written. False: its rows have to wait for those of an earlier one, and another thread will start it. */
 static bool batch_take_turn(struct batch *batch)
 {
     struct insert_batches *batches = batch->batches;
@@ -304,7 +304,7 @@ static bool batch_take_turn(struct batch *batch)
     return turn;
 }
 
-/* Who came while the thread was on its way to BATCH shares its transaction. */
+/* Rows that came while the thread was on its way to BATCH share its transaction. */
 static void batch_begin(struct batch *batch)
 {
     struct insert_batches *batches = batch->batches;
@@ -359,7 +359,7 @@ static void batch_end_job(struct batch *batch)
         free(batch);
 }
 
-/* Tells everybody. A row that was committed in an earlier run of the job stays so, whatever came over the others. */
+/* Informs all. A row that was committed in an earlier run of the job stays so, whatever became of the others. */
 static void batch_end(struct batch *batch, enum db_result result, const struct error *error,
                       void (*answer)(struct wait *))
 {
@@ -464,7 +464,7 @@ static void fail_all(struct insert_batches *batches)
     } while (item);
 }
 
-/* Somebody waits, and a batch for him may begin. The mutex is held. */
+/* Somebody waits, and a batch for it may begin. The mutex is held. */
 static bool may_begin(const struct insert_batches *batches)
 {
     bool room = batches->options.journal ? !batches->writing && !batches->parked

@@ -40,7 +40,7 @@ struct insert_item {
      * undoes all: then they are tried one by one. Called where the batches are `together`. On a database thread. */
     enum db_result (*insert_many)(struct insert_item *const *items, size_t count,
                                   struct db_connection *connection, struct error *error);
-    /* Outside of a transaction: the INSERT, and on DB_CONSTRAINT the finding out whose row is there; DB_OK
+    /* Outside of a transaction: the INSERT, and on DB_CONSTRAINT finding out whose row is there; DB_OK
      * when that is known. May be run again after any failure. On a database thread. */
     enum db_result (*settle)(struct insert_item *item, struct db_connection *connection, struct error *error);
     void (*done)(struct insert_item *item); /* on LOOP: what follows is set */

@@ -1,6 +1,7 @@
 /*
  * meta: the jobs over storage/rows/meta_sql.c that look rows up and list them, before storage/rows/row_cache.c; the
- * submitting of every job, and the looking after a database that is away. Look-ups under way are shared behind one mutex.
+ * submitting of every job, and watching for a database that is away to return. Look-ups under way are shared behind one
+ * mutex.
  */
 #include "storage/rows/meta.h"
 
@@ -18,8 +19,8 @@
 #define ROOM         "meta"
 #define BATCHES_MAX  4 /* transactions of new rows at once */
 #define LOOK_SECONDS 1
-#define TIME_AGE_MS  60000 /* how long an answer about the database's clock will do */
-/* What has been under way for longer may be about what was true long ago: whoever comes then asks anew. */
+#define TIME_AGE_MS  60000 /* how long an answer about the database's clock is used */
+/* What has been under way for longer may answer with what was true long ago: later callers ask again. */
 #define JOIN_MS 1000
 /* Nor is it remembered: its time in memory would be counted from its end. But what is in memory may be older still. */
 #define LEARN_MS 15000
@@ -199,7 +200,7 @@ void meta_judge(struct meta *meta, enum db_result result, const struct error *ca
     if (log_gate_open(&gate, 5000, &suppressed))
         log_error(ROOM, "database: %s (%llu more since the last line)", cause->text,
                   (unsigned long long)suppressed);
-    /* That its disk is full is worth telling from any other failure. */
+    /* That its disk is full is worth distinguishing from any other failure. */
     int code = cause->code == ERROR_NO_SPACE ? ERROR_NO_SPACE : db_error_code(result);
     error_set(error, code, "the database failed: %s", cause->text);
 }

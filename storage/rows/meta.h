@@ -36,7 +36,7 @@ MUST_CHECK bool meta_row_ours(const struct meta *meta, const struct meta_row *ro
 /* False with ERROR_IO for a row that the scrub has marked: its file is missing or has other bytes. */
 MUST_CHECK bool meta_row_sound(const struct meta_row *row, struct error *error);
 
-/* Any thread: the row is not what it was; it is asked for anew. */
+/* Any thread: the row is not what it was; it is asked for again. */
 void meta_forget(struct meta *meta, const struct proto_file_key *key);
 
 /* Any thread: the row says more than it did, and nothing else; it is asked for anew, and served as it was while the

@@ -22,7 +22,7 @@ static bool change_applies(const struct meta_change *change, int64_t state)
     return state == META_STATE_DELETED;
 }
 
-/* A run before this one has done it without our hearing of it. */
+/* A run before this one has done it, and its answer was lost. */
 static bool is_own_change(const struct meta_change *change)
 {
     return change->runs > 1 && change->row.stat.status == change->status &&

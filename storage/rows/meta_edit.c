@@ -33,7 +33,7 @@ static enum meta_result edit_unknown(struct meta_edit *edit)
     return META_FAILED;
 }
 
-/* Does the row say something else than what is wanted? */
+/* Does the row differ from what is wanted? */
 static bool edit_differs(const struct meta_edit *edit, const struct meta_row *row)
 {
     if (edit->kind == META_EDIT_NAME)
@@ -69,10 +69,10 @@ static enum db_result edit_read(struct meta_edit *edit, struct db_connection *co
     if (result != DB_OK)
         return result;
     if (edit->uncertain && found && row->change_id == edit->change_id)
-        edit->result = META_DONE; /* a run before this one did it without our hearing of it */
+        edit->result = META_DONE; /* a run before this one did it, and its answer was lost */
     else if (edit->uncertain && (!found || row->change_id != edit->tried_id))
         edit->result = edit_unknown(edit);
-    else if (!found || row->state == META_STATE_PURGING) /* of the latter there is no way back */
+    else if (!found || row->state == META_STATE_PURGING) /* the latter cannot come back */
         edit->result = META_ABSENT;
     else if (!edit_applies(edit, row, former))
         edit->result = META_FAILED;

@@ -39,7 +39,7 @@ static enum db_result insert_date(struct meta_insert *insert, struct db_connecti
 
 /*
  * The INSERT may be run again when the connection broke and nobody knows whether it counted: the unique index
- * lets only one of both through, and reading the row then tells whose it is. That is safer than reading
+ * lets only one of both through, and reading the row then shows whose it is. That is safer than reading
  * alone: a first INSERT that the database still works on cannot come in later and make a row of a file that
  * was removed meanwhile.
  */
@@ -123,7 +123,7 @@ static enum db_result meta_insert_together(struct insert_item *const *items, siz
 }
 
 /*
- * The database did not tell what became of an earlier try. If that was committed, the row may have been deleted and
+ * The database did not say what became of an earlier try. If that was committed, the row may have been deleted and
  * purged since: what was stored then would live again. The purge removes a file before its row, so a file that is there
  * while its key is free, or another's, was never purged. Only after a lost answer; where the volume does not say in time
  * whether the file is there, "it is not known" is the answer: a thread of the database does not wait for a volume.
@@ -154,7 +154,7 @@ static enum db_result insert_count(struct meta_insert *insert, struct db_connect
     return *uncounted ? DB_TRANSIENT : result;
 }
 
-/* Is what the row relies on still so? */
+/* Does what the row relies on still hold? */
 static enum db_result insert_relies(struct meta_insert *insert, struct db_connection *connection,
                                     struct error *error)
 {
@@ -248,7 +248,7 @@ static enum db_result insert_settle(struct insert_item *item, struct db_connecti
     item->added = found && insert->outcome == META_INSERTED;
     if (!found && late)
         return DB_PERMANENT;
-    if (!found) /* it was purged this moment, or another rule of the table speaks: one more try tells */
+    if (!found) /* it was purged this moment, or another rule of the table applies: one more try shows */
         return ++insert->refusals > 1 ? DB_PERMANENT : DB_TRANSIENT;
     return DB_OK;
 }

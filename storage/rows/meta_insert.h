@@ -15,7 +15,7 @@ enum meta_insert_outcome {
     META_INSERTED, /* the row is there and is ours, also when the database had to be asked twice */
     META_TAKEN,    /* another row has the key, or REPLACES is not what it was: OTHER */
     META_NOT_DONE, /* surely no row was made: ERROR */
-    META_UNKNOWN,  /* the database did not tell: ERROR */
+    META_UNKNOWN,  /* the database did not say: ERROR */
     META_UNWRITTEN, /* the upload journal could not be written: nothing was done, it may come again without it */
 };
 struct meta_insert {
@@ -52,9 +52,9 @@ struct meta_insert {
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
 
-/* Takes back a row that meta_insert() has just added or put in another's place and that nobody was told of, since
- * its file turned out not to be there. One that was put in the place of another, which somebody was told of once, gets the
- * former place and state again: that file may come back. */
+/* Takes back a row that meta_insert() has just added or put in another's place and that was reported to nobody, since its
+ * file turned out not to be there. One that was put in the place of another, which was reported once, gets the former
+ * place and state again: that file may come back. */
 struct meta_withdraw {
     struct proto_file_key key;
     struct meta_row row;             /* as meta_insert() left it */

@@ -11,7 +11,7 @@
 #include "storage/rows/meta_sql.h"
 
 /* Seconds that a former copy is kept at least, by the database's clock, before its time in the trash begins: longer than any
- * client, HTTP server, tracker or storage server believes in what it knew of the file. */
+ * client, HTTP server, tracker or storage server caches what it knew of the file. */
 #define META_MOVE_KEEP 600
 
 /* The file ID under which the copy that GROUP had of FILE has its row. */

@@ -145,7 +145,7 @@ bool partial_rows_find(struct partial_job *job, struct error *error)
     return partial_start(job, partial_find_run, error);
 }
 
-/* Whoever aborts a complete upload is referred to its file. Another one may have the ID by now, which is nobody's business here. */
+/* Whoever aborts a complete upload is referred to its file. Another one may have the ID by now, which does not matter here. */
 static enum db_result its_file_is_there(struct partial_job *job, struct db_connection *connection,
                                         struct error *error)
 {

@@ -44,8 +44,8 @@ static const char find_sql[] = "SELECT " COLUMNS " FROM t_partial WHERE token = 
 static const char count_all_sql[] = "SELECT COUNT(*) FROM t_partial WHERE group_name = ? AND state IN (0, 1)";
 static const char count_user_sql[] =
     "SELECT COUNT(*) FROM t_partial WHERE userid = ? AND appid = ? AND state IN (0, 1)";
-/* Names what its holder may have changed since the row was read: whoever goes on with an older offset, size or file would lose what was
- * recorded. */
+/* Names what its holder may have changed since the row was read: a request that continues with an older offset, size or file would lose
+ * what was recorded. */
 static const char take_sql[] =
     "UPDATE t_partial SET epoch = ?, claim = ?, writer = ?, mixed = ?, state = ?, expires = ? "
     "WHERE token = ? AND epoch = ? AND state = ? AND claim = ? AND synced = ? AND file_size = ? "

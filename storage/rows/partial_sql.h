@@ -60,9 +60,9 @@ MUST_CHECK enum db_result partial_sql_find(struct db_connection *connection, con
                                            const char *token, struct partial_row *row, bool *found,
                                            struct error *error);
 
-/* ROW, as it was read, gets STATE, the next epoch, CLAIM and this process as its writer, and keeps for its time from now; and it is noted
- * who may not be done with its file. TAKEN false: it changed since; read it again, and if its claim is CLAIM this was done before. ROW is as it is
- * now where TAKEN. */
+/* ROW, as it was read, gets STATE, the next epoch, CLAIM and this process as its writer, and keeps for its time from now; and it is noted which
+ * process may not be done with its file. TAKEN false: it changed since; read it again, and if its claim is CLAIM this was done before. ROW is as
+ * it is now where TAKEN. */
 MUST_CHECK enum db_result partial_sql_take(struct db_connection *connection, struct partial_row *row,
                                            enum partial_state state, int64_t claim, bool *taken,
                                            struct error *error);

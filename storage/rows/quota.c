@@ -69,7 +69,7 @@ static int64_t quota_limit_of(int64_t own, int64_t configured)
     return own == PROTO_QUOTA_DEFAULT ? configured : own;
 }
 
-/* Would MORE be too much, beside HELD bytes in partial uploads? Words it. */
+/* Would MORE be too much, beside HELD bytes in partial uploads? Says so in ERROR. */
 static bool quota_is_full(const struct quota_row *row, int64_t held, const struct quota_amounts *defaults,
                           struct quota_amounts more, const struct proto_file_key *key, struct error *error)
 {
@@ -175,20 +175,20 @@ enum db_result quota_look(struct meta *meta, struct db_connection *connection,
 
 /* ---- requests ---- */
 
-static void fill_told(const struct meta *meta, const struct quota_row *row, bool found,
-                      struct proto_quota *told)
+static void fill_answer(const struct meta *meta, const struct quota_row *row, bool found,
+                        struct proto_quota *answer)
 {
     const struct quota_amounts defaults = defaults_of(meta);
-    *told = (struct proto_quota){.bytes_used = found ? max_i64(row->used.bytes, 0) : PROTO_QUOTA_NONE,
-                                 .files_used = found ? max_i64(row->used.files, 0) : PROTO_QUOTA_NONE,
-                                 .bytes = defaults.bytes,
-                                 .files = defaults.files,
-                                 .own_bytes = found && row->limits.bytes != PROTO_QUOTA_DEFAULT,
-                                 .own_files = found && row->limits.files != PROTO_QUOTA_DEFAULT};
-    if (told->own_bytes)
-        told->bytes = max_i64(row->limits.bytes, PROTO_QUOTA_NONE);
-    if (told->own_files)
-        told->files = max_i64(row->limits.files, PROTO_QUOTA_NONE);
+    *answer = (struct proto_quota){.bytes_used = found ? max_i64(row->used.bytes, 0) : PROTO_QUOTA_NONE,
+                                   .files_used = found ? max_i64(row->used.files, 0) : PROTO_QUOTA_NONE,
+                                   .bytes = defaults.bytes,
+                                   .files = defaults.files,
+                                   .own_bytes = found && row->limits.bytes != PROTO_QUOTA_DEFAULT,
+                                   .own_files = found && row->limits.files != PROTO_QUOTA_DEFAULT};
+    if (answer->own_bytes)
+        answer->bytes = max_i64(row->limits.bytes, PROTO_QUOTA_NONE);
+    if (answer->own_files)
+        answer->files = max_i64(row->limits.files, PROTO_QUOTA_NONE);
 }
 
 enum db_result quota_list(struct meta *meta, struct db_connection *connection,
@@ -198,7 +198,7 @@ enum db_result quota_list(struct meta *meta, struct db_connection *connection,
     for (size_t i = 0; result == DB_OK && i < list->count; i++) {
         struct proto_quota *quota = &list->entries[i].quota;
         const struct quota_row row = {{quota->bytes, quota->files}, {quota->bytes_used, quota->files_used}};
-        fill_told(meta, &row, true, quota);
+        fill_answer(meta, &row, true, quota);
         list->entries[i].held = max_i64(list->entries[i].held, 0);
     }
     return result;
@@ -233,7 +233,7 @@ static enum db_result quota_run(struct db_job *db_job, struct db_connection *con
         result = set_limits_of(job, connection, error);
     if (result == DB_OK)
         result = find_or_count(job->meta, connection, &job->key, &row, &found, error);
-    fill_told(job->meta, &row, found, &job->told);
+    fill_answer(job->meta, &row, found, &job->answer);
     return result;
 }
 

@@ -61,8 +61,8 @@ MUST_CHECK enum db_result quota_list(struct meta *meta, struct db_connection *co
 
 enum quota_action {
     QUOTA_ACTION_LOOK, /* quota_look() for BYTES */
-    QUOTA_ACTION_ASK,  /* TOLD */
-    QUOTA_ACTION_SET,  /* LIMITS, then TOLD */
+    QUOTA_ACTION_ASK,  /* ANSWER */
+    QUOTA_ACTION_SET,  /* LIMITS, then ANSWER */
 };
 struct quota_job {
     struct proto_file_key key;
@@ -74,7 +74,7 @@ struct quota_job {
     /* out */
     bool fine; /* else ERROR */
     struct error error;
-    struct proto_quota told;
+    struct proto_quota answer;
     /* private */
     struct meta *meta;
     struct db_job job;

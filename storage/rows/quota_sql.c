@@ -28,7 +28,7 @@ static const char limit_sql[] = "UPDATE t_quota SET bytes_max = CASE ? WHEN -3 T
 /* Takes the lock, before anything is read. */
 static const char date_sql[] = "UPDATE t_quota SET recount_at = ? WHERE " USER_IS;
 
-/* Former copies, whose IDs begin with a byte 1 (storage/rows/meta_move.h), are not the user's doing. */
+/* Former copies, whose IDs begin with a byte 1 (storage/rows/meta_move.h), do not count as the user's. */
 #define COUNT_SQL(table)                                                                                     \
     "UPDATE t_quota SET bytes_used = (SELECT COALESCE(SUM(CASE WHEN file_size > 0 THEN file_size ELSE 0 "    \
     "END), 0) FROM " table " WHERE " USER_IS " AND id >= ?), files_used = (SELECT COUNT(*) FROM " table      \

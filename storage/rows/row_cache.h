@@ -27,7 +27,7 @@ void row_cache_destroy(struct row_cache *cache); /* NULL is ignored */
 MUST_CHECK bool row_cache_get(struct row_cache *cache, const struct proto_file_key *file_key,
                               const struct row_key *key, struct meta_row *row);
 
-/* The same whatever its age: for a time when the database is away. */
+/* The same whatever its age: for when the database is away. */
 MUST_CHECK bool row_cache_get_stale(struct row_cache *cache, const struct proto_file_key *file_key,
                                     const struct row_key *key, struct meta_row *row);
 

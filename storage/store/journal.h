@@ -1,7 +1,7 @@
 /*
  * journal: the upload journal, one file beside an SQLite database: small uploads are promised by one synced append for all that
  * came together, long before their files and rows are on the disk in their places (docs/durability.md, "The upload journal").
- * This is the file: who holds it, the ring of records, what a checkpoint gives back. What records mean is upload/recovery's business.
+ * This is the file: who holds it, the ring of records, what a checkpoint gives back. What records mean is decided in upload/recovery.
  *
  * Three byte-range locks (fcntl, F_OFD_SETLK) lie on it: `holder`, of the one server that writes to it; `recovery`, of a server
  * that starts, until what it found is put in place; `living`, shared, of every server on the database.
@@ -82,7 +82,7 @@ MUST_CHECK bool journal_read(struct journal *journal, const struct journal_mark 
 /* What MARK names is on the disk in its places: moves the tail. BLOCKS. */
 MUST_CHECK bool journal_move_tail(struct journal *journal, const struct journal_mark *mark,
                                   struct error *error);
-/* A sync of files failed because of WHY, for reasons that no later one will tell: no room is reserved, until what was reserved has been
+/* A sync of files failed because of WHY, which no later one will report: no room is reserved, until what was reserved has been
  * given back and a checkpoint has passed it; until then each has to write the files of its records once more. */
 void journal_suspend(struct journal *journal, const char *why);
 bool journal_is_suspended(struct journal *journal);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define ROOM       "journal"
-#define FILE_MODE  0640 /* as the database's: names of users and files are nobody else's business */
+#define FILE_MODE  0640 /* as the database's: names of users and files are private */
 #define PAUSE_MS   20
 #define FILL_BYTES ((size_t)1 << 20)
 
@@ -179,7 +179,7 @@ uint64_t journal_id(struct journal *journal)
 void journal_started(struct journal *journal)
 {
     (void)!journal_lock(journal->fd, LOCK_LIVING,
-                        F_RDLCK); /* a shared one is refused by nobody: recovery is ours */
+                        F_RDLCK); /* a shared one is never refused: recovery is ours */
     (void)!journal_lock(journal->fd, LOCK_RECOVERY, F_UNLCK);
 }
 

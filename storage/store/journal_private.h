@@ -11,7 +11,7 @@
 
 struct journal {
     char *path;
-    /* The kernel tells each descriptor once that something written could not be carried out. So the heads, which another thread writes, have
+    /* The kernel reports a failed write once to each descriptor. So the heads, which another thread writes, have
      * one of their own: else the sync of a head would get the failure of the records, whose own sync would then succeed. */
     int fd, head_fd;
     int direct_fd; /* the same file past the page cache, for the thread that writes; -1: there is no such way */

@@ -1,6 +1,6 @@
 /*
  * journal_scan: reading the upload journal back: after a crash, and where a checkpoint has to write files once more. The end is where
- * the next number does not follow; a gap before what was promised is damage, and said so.
+ * the next number does not follow; a gap before what was promised is damage, and reported as such.
  */
 #include "storage/store/journal_private.h"
 

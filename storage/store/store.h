@@ -15,7 +15,7 @@
 
 struct store;
 
-/* Are there rows of files in PATH? KNOWN false: that cannot be told now. On the path's probe thread; may BLOCK. */
+/* Are there rows of files in PATH? KNOWN false: that cannot be said now. On the path's probe thread; may BLOCK. */
 typedef bool (*store_has_rows)(void *argument, const struct store_path *path, bool *known);
 
 /* CONFIG must have passed storage_options_check() and outlive the store. LOOP: whose timer looks at the

@@ -25,7 +25,7 @@ struct store_space {
 };
 void store_space(const struct store *store, struct store_space *space);
 
-/* False with a path that cannot be read, or, where none takes uploads for another reason than want of space, with why.
+/* False with a path that cannot be read, or, where none takes uploads for another reason than lack of space, with why.
  * True with a REASON (else "") where uploads are hindered: a path takes none. */
 bool store_healthy(const struct store *store, char *reason, size_t reason_size);
 

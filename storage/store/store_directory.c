@@ -107,7 +107,7 @@ static bool make_one(struct store_path *path, int root, const char *name, bool *
 
 /* A directory is remembered only when it is known to last: its name was synced into its parent by this
  * process. One that another process made a moment ago may not be, so it is synced here again; that costs one
- * fsync for 512 files. */
+ * fsync per 512 files. */
 static bool make_unknown(struct store_path *path, int root, int64_t value, bool *missing, struct error *error)
 {
     struct cache *known = store_path_directories(path)->known;
@@ -266,7 +266,7 @@ bool store_directory_unused(struct store_path *path, int root, const struct path
     bool refused = is_refusing(directories, used.directory);
     for (size_t i = 0; i < USED_KEPT && !known; i++) {
         const struct used *kept = &directories->used[i];
-        /* The age too: a clock that is set back comes by the same second again. */
+        /* The age too: a clock that is set back shows the same second again. */
         known = kept->directory == used.directory && kept->root == root && kept->seconds == used.seconds &&
                 used.read_ms - kept->read_ms < USED_AGE_MS;
         taken = known && is_used(kept, place->value);

@@ -76,7 +76,7 @@ MUST_CHECK bool store_file_remove(struct store_path *path, const struct path *pl
 MUST_CHECK bool store_file_open(struct store_path *path, const struct path *place, int *fd, int64_t *size,
                                 struct error *error);
 
-/* The same for who is not surprised: true with *FD -1 where nothing is there. */
+/* The same for callers that expect it: true with *FD -1 where nothing is there. */
 MUST_CHECK bool store_file_look(struct store_path *path, const struct path *place, int *fd, int64_t *size,
                                 struct error *error);
 

@@ -1,5 +1,5 @@
 /*
- * store_glance: a job that belongs to two, the caller and the worker; the one that leaves last frees it, so that a caller
+ * store_glance: a job that belongs to both the caller and the worker; the last to leave frees it, so that a caller
  * can go while the worker still hangs in the file system.
  */
 #include "storage/store/store_glance.h"

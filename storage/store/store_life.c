@@ -64,7 +64,7 @@ bool store_life_fits(struct store_path *path, const struct store_root *root, int
     atomic_store(&path->mounted_below, true);
     return error_set(
         error, ERROR_UNAVAILABLE,
-        "another file system was mounted below %s, where nobody can tell whether other writers have "
+        "another file system was mounted below %s, where it is not known whether other writers have "
         "ended; try again",
         path->directory);
 }

@@ -19,8 +19,8 @@ int64_t store_life_in(struct store_path *path);
 bool store_life_fits(struct store_path *path, const struct store_root *root, int fd, int64_t life,
                      struct error *error);
 
-/* The process that recorded LIFE for a file in PATH has ended, or has nothing to do there any more, as far as it can be told: false may
- * mean both. */
+/* The process that recorded LIFE for a file in PATH has ended, or has nothing to do there any more, as far as can be determined: false
+ * may mean either. */
 bool store_life_is_over(struct store_path *path, int64_t life);
 
 struct store_held_root;

@@ -89,7 +89,7 @@ static void look_below(struct store_path *path, const struct store_held_root *fr
     log_warning(
         ROOM,
         "store path %s: another file system is mounted below %s: partial uploads that a dead server leaves "
-        "are copied before they go on, because its locks cannot tell that it is dead; mount volumes at the "
+        "are copied before they go on, because its locks cannot show that it is dead; mount volumes at the "
         "store path itself",
         path->key, path->directory);
 }

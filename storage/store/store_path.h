@@ -30,7 +30,7 @@ bool store_path_durable(const struct store_path *path);
 /* A path's state in words: for /status. Both texts are copied. */
 struct store_path_status {
     bool readable, writable, hanging;
-    bool full; /* takes no uploads for want of space: below the floors, or a write failed so */
+    bool full; /* takes no uploads for lack of space: below the floors, or a write failed so */
     int64_t capacity, free, free_inodes;
     char reason[ERROR_TEXT_SIZE]; /* "" when all is well */
 };

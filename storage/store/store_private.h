@@ -1,6 +1,7 @@
 /*
  * store_private: a store path and the store as their modules share them: store_path.c (what is known of a path),
- * store_look.c (looking at it), store_glance.c (a look that is not waited for) and store.c (making and ending). For those only.
+ * store_look.c (looking at it), store_glance.c (a look that is not waited for long) and store.c (making and ending). For those
+ * only.
  */
 #ifndef REEL_STORAGE_STORE_PRIVATE_H
 #define REEL_STORAGE_STORE_PRIVATE_H
@@ -52,7 +53,7 @@ struct store_path {
     struct store_held_root *root; /* NULL: cannot be read */
     bool looked;                  /* at least one look has ended */
     bool writable;
-    bool full;  /* a write failed for want of space */
+    bool full;  /* a write failed for lack of space */
     bool below; /* less room than storage.reserve_space or reserve_inodes leave */
     bool marker_seen;
     bool bare; /* refused as an empty directory without a marker */
@@ -66,7 +67,7 @@ struct store {
     size_t count;
     struct event *timer;
     struct store_modes modes;
-    store_has_rows has_rows; /* NULL: nobody can tell */
+    store_has_rows has_rows; /* NULL: nobody can say */
     void *has_rows_argument;
     _Atomic int64_t floor_space, floor_inodes;
     pthread_mutex_t mutex;

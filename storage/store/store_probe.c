@@ -31,7 +31,7 @@ static bool check_mount_point(struct store_probe *probe, int fd)
                          "%s is not a mount point: is its volume not mounted?", probe->directory);
     }
 #endif
-    /* A kernel that does not tell: another device than the parent's means a mount. */
+    /* A kernel that does not say: another device than the parent's means a mount. */
     struct stat here, above;
     if (fstat(fd, &here) != 0 || fstatat(fd, "..", &above, 0) != 0)
         return error_set_errno(&probe->error, errno, "cannot look at %s", probe->directory);
@@ -168,7 +168,7 @@ static bool measure_space(struct store_probe *probe, int root)
     return true;
 }
 
-/* Writes and syncs a file as an upload does. Its name is no place of path.h, so nobody takes it for one. */
+/* Writes and syncs a file as an upload does. Its name is no place of path.h, so nothing takes it for one. */
 static bool try_writing(struct store_probe *probe, int root)
 {
     static const char bytes[TRIAL_BYTES];

@@ -1,6 +1,6 @@
 /*
  * store_system: statfs(2) by its magic numbers. ext2, ext3 and ext4 share one, and FUSE has one for all: there the line of
- * the mount in /proc/self/mountinfo tells (proc(5)), which is found by its device.
+ * the mount in /proc/self/mountinfo says which (proc(5)); it is found by its device.
  */
 #include "storage/store/store_system.h"
 
@@ -69,7 +69,7 @@ static void find_mount(dev_t device, struct store_system *system)
         (void)fclose(mounts);
 }
 
-/* Has the ext4 on DEVICE a journal? True where nobody tells. */
+/* Has the ext4 on DEVICE a journal? True where that is not known. */
 static bool ext4_is_journaled(dev_t device)
 {
     char path[PATH_MAX], target[PATH_MAX], line[32] = "";

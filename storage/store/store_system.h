@@ -1,5 +1,5 @@
 /*
- * store_system: what the file system below a store path promises about names: told by statfs(2) and, where that is not
+ * store_system: what the file system below a store path promises about names: found by statfs(2) and, where that is not
  * enough, by the type in /proc/self/mountinfo. Called by storage/store/store_look.c on the probe thread of a path, and for
  * --check-config; store_beneath.c asks, on whatever thread touches the files, whether a mount has gone. BLOCKS.
  */
@@ -40,9 +40,9 @@ uint64_t store_system_mount(int fd);
 /* True where that mount is in no place any more (umount -l), as far as it can be found out. Changes errno. */
 bool store_system_is_detached(int fd);
 
-/* --check-config: a line to OUT for each store path whose file system does not keep what docs/durability.md promises, as
- * far as this machine can tell: on GlusterFS that its bricks must be on XFS or ext4, and each brick of this machine that
- * is not; and for one that does not answer. GLUSTERD: the directory of the volumes' descriptions, "/var/lib/glusterd/vols". Returns the number of lines. */
+/* --check-config: a line to OUT for each store path whose file system does not keep what docs/durability.md promises, as far as this machine can determine:
+ * on GlusterFS that its bricks must be on XFS or ext4, and each brick of this machine that is not; and for one that does not answer. GLUSTERD: the
+ * directory of the volumes' descriptions, "/var/lib/glusterd/vols". Returns the number of lines. */
 size_t store_system_advise(const struct storage_config *config, const char *glusterd, FILE *out);
 /* The same of one store path, KEY at DIRECTORY, which is on SYSTEM. */
 size_t store_system_advise_on(const char *key, const char *directory, const struct store_system *system,

@@ -61,7 +61,7 @@ static enum db_result delete_expired_run(struct db_job *job, struct db_connectio
                              expiry->deleted, expiry->change_id, &expiry->changed, error);
 }
 
-/* Is it this group's to delete? A row that names no group may be another group's, whose file is not here. */
+/* May this group delete it? A row that names no group may be another group's, whose file is not here. */
 static bool expiry_chooses(const struct upkeep_row *row)
 {
     return row->key.file[0] != '\0' && (row->row.stat.group[0] != '\0' || row->row.path);

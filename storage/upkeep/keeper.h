@@ -1,7 +1,7 @@
 /*
  * keeper: what every chore of the upkeep stands on: the lease, the table of chores and their breaks, the sense of time, the
  * limit of the rate, jobs over the database. It knows no chore: storage/upkeep/upkeep.c fills the table. Everything here
- * runs on the upkeep's thread, which may block, but for what says otherwise.
+ * runs on the upkeep's thread, which may block, unless stated otherwise.
  */
 #ifndef REEL_STORAGE_KEEPER_H
 #define REEL_STORAGE_KEEPER_H

@@ -1,9 +1,9 @@
 /*
  * lease: which member of the group does the upkeep: one row of t_lease, taken by compare-and-swap and kept
  * alive by a counter. No clock of one machine is compared with that of another: a member takes over when it
- * has seen the same owner and the same counter for the whole lease time of its own monotonic clock, and a
- * holder stops believing in its lease when so much time has passed since it sent the renewal that succeeded.
- * A step of a wall clock changes nothing.
+ * has seen the same owner and the same counter for the whole lease time of its own monotonic clock, and a holder
+ * gives up its lease when that much time has passed since it sent the renewal that succeeded. A step of a wall
+ * clock changes nothing.
  *
  * The row also carries what the members report to each other: runs of the scrub that are wanted and done, and its
  * progress. Called by storage/upkeep/keeper.c and the chores on the upkeep's thread; the statements are

@@ -1,7 +1,7 @@
 /*
  * notes: what the holder of the lease writes down about a long chore, so that it goes on there after a restart and on
  * another member: a row of t_lease of its own, NAME/GROUP, whose `progress` is a JSON object, `wanted` the number of the
- * last confirmation that a person gave, `done` the last one that was used up. Whoever begins takes the row; what a
+ * last confirmation that an operator gave, `done` the last one that was used up. Whoever begins takes the row; what a
  * former holder stores later is refused. On the upkeep's thread; BLOCKS.
  */
 #ifndef REEL_STORAGE_NOTES_H

@@ -1,6 +1,6 @@
 /*
  * recount: counts the files of users with quotas anew: a while after their quota was set, once a day, and when `reel fsck` asks for a scrub.
- * What a crash of the database, an older server or a hand in the tables made wrong is mended so, and said in the log. A chore of
+ * What a crash of the database, an older server or a hand in the tables made wrong is corrected that way, and logged. A chore of
  * storage/upkeep/keeper.h.
  */
 #ifndef REEL_STORAGE_RECOUNT_H

@@ -202,7 +202,7 @@ static bool put_aside(struct scrub *scrub)
     return outcome != FENCE_FAILED;
 }
 
-/* The row is kept out of service, then a wrong file is put aside: nobody is served what is not there. */
+/* The row is kept out of service, then a wrong file is put aside: no missing file is served. */
 static bool repair(struct scrub *scrub, bool file_there)
 {
     struct upkeep_row *row = scrub->row;
@@ -211,7 +211,7 @@ static bool repair(struct scrub *scrub, bool file_there)
         return true;
     if (!meta_state_is_damaged(state)) {
         if (state != META_STATE_NORMAL && state != META_STATE_DELETED)
-            return true; /* no state of ours: nobody is served it, and nobody knows what it means */
+            return true; /* no state of ours: it is not served, and nobody knows what it means */
         scrub->mark = state == META_STATE_DELETED ? META_STATE_DAMAGED_DELETED : META_STATE_DAMAGED;
         if (!scrub_run(scrub, scrub_mark_run))
             return false;
@@ -236,7 +236,7 @@ static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, co
     if (!same)
         return true;
     if (kind == SCRUB_MISSING && scrub->row->row.stat.group[0] == '\0') {
-        scrub->at.elsewhere++; /* of the predecessor, perhaps of another group: not judged by our files */
+        scrub->at.elsewhere++; /* of the predecessor, perhaps of another group: our files say nothing of it */
         return true;
     }
     note(scrub, meta_state_is_damaged(scrub->row->row.state) ? SCRUB_DAMAGED : kind, what);
@@ -329,7 +329,7 @@ static bool check_content(struct scrub *scrub, int fd)
     return sound(scrub);
 }
 
-/* A row without a group may be another group's; where another row has its path, nobody can tell whose file lies here. */
+/* A row without a group may be another group's; where another row has its path, nobody can say whose file lies here. */
 static bool is_elsewhere(struct scrub *scrub, bool *elsewhere)
 {
     const struct upkeep_row *row = scrub->row;

@@ -25,14 +25,14 @@
 #define PART_MAX_MS 30000
 #define FEW         16 /* leftovers of one sweep that are never too large a share */
 #define RETRY_MS    5000
-#define STOPPED_MS  2000  /* between two looks whether a person has confirmed */
+#define STOPPED_MS  2000  /* between two looks whether an operator has confirmed */
 #define LOOK_MS     60000 /* between two looks whether it is time, at most */
 
 /* What the sweep does with leftovers. */
 enum sweep_mode {
     SWEEP_NORMAL,    /* moves them, under the brake */
     SWEEP_COUNTING,  /* a sweep before was stopped: it only counts */
-    SWEEP_CONFIRMED, /* moves them all: a person said so */
+    SWEEP_CONFIRMED, /* moves them all: an operator confirmed it */
     SWEEP_MODES
 };
 static const char *const mode_names[SWEEP_MODES] = {"normal", "counting", "confirmed"};
@@ -125,7 +125,7 @@ static bool over_max(const struct storage_config *config, int64_t found)
     return found > config->leftovers_max;
 }
 
-/* FOUND leftovers among LOOKED files: too many to be true? */
+/* FOUND leftovers among LOOKED files: implausibly many? */
 static bool too_many(const struct storage_config *config, int64_t found, int64_t looked)
 {
     return over_max(config, found) ||

@@ -6,7 +6,7 @@
  *
  * The brake: with an empty database, the wrong one, or one that was restored from an old backup, every file looks like a
  * leftover. Where more is found than options `leftovers_max` and `leftovers_share` allow, the sweep stops, and says so;
- * from then on it only counts, until there are few again or a person confirms (`reel fsck --confirm-leftovers`).
+ * from then on it only counts, until there are few again or an operator confirms (`reel fsck --confirm-leftovers`).
  * Called by storage/upkeep/upkeep.c (as a chore) and storage/upkeep/scrub.c, on the upkeep's thread; BLOCKS.
  */
 #ifndef REEL_STORAGE_SWEEP_H
@@ -23,7 +23,7 @@ struct sweep_result {
     int64_t leftovers; /* without a row: moved to quarantine */
     int64_t young;     /* without a row, but perhaps of a transfer under way */
     int64_t left;      /* without a row, and left where they are: the brake */
-    bool stopped;      /* by the brake: a person is to confirm */
+    bool stopped;      /* by the brake: an operator must confirm */
 };
 
 /* One sweep over all store paths, now; ANEW: from the beginning, else on from the stored place if one was interrupted.

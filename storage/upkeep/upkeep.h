@@ -34,7 +34,7 @@ int64_t upkeep_trash_bytes(const struct upkeep *upkeep);
 /* Files of the group that were found missing or damaged, when last looked. Likewise. */
 int32_t upkeep_damaged_files(const struct upkeep *upkeep);
 
-/* What a person is to look at, for /healthz; REASON stays as it is where there is nothing. Any thread. */
+/* What an operator should look at, for /healthz; REASON stays as it is where there is nothing. Any thread. */
 void upkeep_concern(const struct upkeep *upkeep, char *reason, size_t reason_size);
 
 /* For /status. A new reference. Any thread. */

@@ -237,7 +237,7 @@ struct partial_look {
     struct partial_job rows;
 };
 
-static void look_told(struct partial_job *rows)
+static void look_answered(struct partial_job *rows)
 {
     struct partial_look *look = CONTAINER_OF(rows, struct partial_look, rows);
     uint8_t body[PROTO_PARTIAL_STATE_SIZE];
@@ -265,7 +265,7 @@ void partial_handle_offset(struct packet_request *request)
     }
     look->request = request;
     look->rows = (struct partial_job){
-        .meta = storage->meta, .loop = request->loop, .done = look_told, .key = asked.key};
+        .meta = storage->meta, .loop = request->loop, .done = look_answered, .key = asked.key};
     partial_sql_token(asked.token, look->rows.row.token);
     if (!partial_rows_find(&look->rows, &error)) {
         packet_reply_failure(request, &error);

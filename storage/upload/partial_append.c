@@ -77,7 +77,7 @@ static void append_open(struct upload *upload)
     partial_start_work(upload->own, PARTIAL_OPENS, run_append_open);
 }
 
-/* A content that was gathered, or waited for its place, may have taken long. Whoever has taken over meanwhile has left this one behind:
+/* A content that was gathered, or waited for its place, may have taken long. Whoever has taken over meanwhile has excluded this one:
  * in this process by the epoch (partials.h), at another server with the file that the row had (partial_renew.c). So nothing is asked. */
 static void append_advance(struct upload *upload)
 {

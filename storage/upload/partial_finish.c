@@ -2,7 +2,7 @@
  * partial_finish: FINISH, and what JOIN_PARTS ends with: the row is taken over for good, the digest known or read back, the file synced, and
  * then the present way of every upload: its row among the files (storage/upload/upload_row.c). Before success is said the row of the
  * partial upload says "stored", under the condition that it still is this request's; so whoever removes partial uploads and whoever
- * finishes them cannot both have their way. Part of partial (partial.h).
+ * finishes them cannot both succeed. Part of partial (partial.h).
  */
 #include "storage/upload/partial_finish.h"
 #include "storage/upload/partial.h"
@@ -42,7 +42,7 @@ bool partial_read_back(struct partial *partial, int64_t end, struct error *error
     return fine;
 }
 
-/* The digest of what this process wrote is at hand, or the file is read from its beginning. */
+/* The digest of what this process wrote is in memory, or the file is read from its beginning. */
 static bool finish_open(struct partial *partial, struct error *error)
 {
     if (!partial_open(partial, error))
@@ -97,7 +97,7 @@ static bool finish_digest(struct upload *upload, struct error *error)
 }
 
 /* This life of the process has written all that is recorded, and what it did to the file was made durable without a failure: then it has the digest
- * at hand. */
+ * in memory. */
 static bool finish_lasts(const struct partial *partial)
 {
     const struct partial_row *row = &partial->rows.row;
@@ -293,7 +293,7 @@ void partial_finish_taken(struct partial *partial)
         upload_conclude(upload, &partial->rows.error);
         return;
     }
-    if (row->state == PARTIAL_STORED) { /* its uploader did not hear of it */
+    if (row->state == PARTIAL_STORED) { /* its uploader did not learn of it */
         partial->step = PARTIAL_OVER;
         upload_conclude(upload, NULL);
         return;

@@ -1,6 +1,6 @@
 /*
  * partial_renew: a file of its own for a partial upload whose present file others may not be done with: a process that was stopped in the
- * middle of an APPEND writes what it was about to write whenever it goes on. What is recorded, which nobody writes to any more, is
+ * middle of an APPEND writes what it was about to write whenever it continues. What is recorded, which nobody writes to any more, is
  * copied into a new file (by the kernel, so that file systems which share blocks do), made to last, and named by the row; whoever
  * comes late then writes into a file that nobody can find. A copy that was not finished is carried on by the next request
  * here. Part of partial (partial.h).
@@ -56,7 +56,7 @@ bool partial_copy_some(int from, int64_t from_at, struct store_file *file, int64
         *done = (int64_t)copied;
         if (copied > 0)
             return true;
-        *by_hand = true; /* which tells why not, where it is no question of the file systems */
+        *by_hand = true; /* which reports why not, unless the file systems are the reason */
     }
     return copy_by_hand(from, from_at, file, at, size, done, error);
 }

@@ -12,7 +12,7 @@
 struct partials_entry {
     struct lru_node node;
     char token[PARTIAL_HEX_SIZE];
-    int64_t epoch;    /* the newest one that was heard of */
+    int64_t epoch;    /* the newest one that is known */
     unsigned holders; /* it stays while there are any */
     unsigned writing; /* pieces on their way to the disk */
     struct digest *digest;

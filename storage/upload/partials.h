@@ -1,7 +1,7 @@
 /*
  * partials: what this process has in memory about partial uploads: who writes to them here, so that of two writers the older one
  * has written its last byte before the newer one begins, and the digest of what this process wrote, so that nothing is read back
- * where it wrote everything. What other members do is the database's business (storage/rows/partial_sql.h). Bounded; any thread.
+ * where it wrote everything. What other members do is settled by the database (storage/rows/partial_sql.h). Bounded; any thread.
  */
 #ifndef REEL_STORAGE_PARTIALS_H
 #define REEL_STORAGE_PARTIALS_H
@@ -24,7 +24,7 @@ struct partials_hold {
 /* A request about TOKEN begins. False without memory. */
 MUST_CHECK bool partials_begin(struct partials *partials, const char *token, struct partials_hold *hold);
 
-/* It has taken the upload over with EPOCH: waits until older writers of this process have written what they are at. False
+/* It has taken the upload over with EPOCH: waits until older writers of this process have finished their writes. False
  * where a newer one has come meanwhile. BLOCKS; on workers. */
 MUST_CHECK bool partials_enter(struct partials *partials, struct partials_hold *hold, int64_t epoch,
                                struct error *error);

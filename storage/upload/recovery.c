@@ -21,8 +21,8 @@
 #define FILE_SUFFIX   "-uploads" /* behind the name of the database's file, as its -wal */
 #define LOCK_MS       60000      /* for so long another server may be putting files in their places */
 #define CHECKPOINT_MS 1000
-#define AGAIN_MS      50    /* after a checkpoint that did not get on */
-#define MAKE_AGAIN_MS 60000 /* after its space could not be got */
+#define AGAIN_MS      50    /* after a checkpoint that made no progress */
+#define MAKE_AGAIN_MS 60000 /* after its space could not be allocated */
 #define FIRST_LOOK_MS 2000
 
 /* ---- as the rows see it: on a database thread ---- */
@@ -200,7 +200,7 @@ static void *recovery_main(void *argument)
         if (!fine && log_gate_open(&gate, 10000, &suppressed))
             log_error(ROOM, "the checkpoint failed, and is tried again: %s", error.text);
         if (before > 0 &&
-            journal_used(recovery->journal) >= before) /* else it would be half full at once again */
+            journal_used(recovery->journal) >= before) /* else it would be half full again at once */
             nanosleep(&(struct timespec){.tv_nsec = AGAIN_MS * 1000000L}, NULL);
         journal_wait(recovery->journal, CHECKPOINT_MS);
     }
@@ -276,7 +276,7 @@ static bool find_file(const struct storage_config *config, char path[PATH_MAX], 
     return true;
 }
 
-/* What nobody can use: the server goes on without it. That concerns only somebody who has asked for it. */
+/* What nobody can use: the server goes on without it. That matters only where it was asked for. */
 static void do_without(struct recovery *recovery, const char *why)
 {
     if (recovery->config->journal != OPTIONS_JOURNAL_ON) {

@@ -80,7 +80,7 @@ static bool replay_record(void *argument, const struct journal_record *record, s
     return true;
 }
 
-/* Every store path whose root can be had is on the disk. */
+/* Every store path whose root can be opened is on the disk. */
 static bool sync_all(struct recovery *recovery, struct error *error)
 {
     bool fine = true;

@@ -38,7 +38,7 @@
 
 #define ROOM            "upload"
 #define SKIP_MS         10000 /* for so long an upload looks for a number that nobody has used */
-#define SKIP_ONE_BY_ONE 16    /* so many used ones in a row, and all that are at hand are dropped */
+#define SKIP_ONE_BY_ONE 16    /* so many used ones in a row, and all that are in memory are dropped */
 #define GUESS_MAX       65536 /* bytes of a content whose file ID is taken to be new */
 #define REPEATS_AHEAD   1000  /* uploads that look first, after one whose file ID was taken */
 
@@ -209,7 +209,7 @@ void upload_job_done(struct job *job)
         upload_undone(upload);
         break;
     default:
-        ASSERT(false); /* a worker was at it in this step */
+        ASSERT(false); /* a worker worked on it in this step */
     }
 }
 
@@ -220,7 +220,7 @@ void upload_expect_repeats(struct upload *upload)
     atomic_store_explicit(&upload->storage->repeats, REPEATS_AHEAD, memory_order_relaxed);
 }
 
-/* Mostly a file ID is new, and then a look-up has told nothing that the unique index would not tell. */
+/* Mostly a file ID is new, and then a look-up says nothing that the unique index would not say. */
 static bool upload_guesses(struct upload *upload)
 {
     atomic_int *repeats = &upload->storage->repeats;
@@ -235,7 +235,7 @@ static bool upload_guesses(struct upload *upload)
 
 void upload_retracted(struct upload *upload)
 {
-    upload_enter(upload, UPLOAD_LOOK_UP); /* as if that had told */
+    upload_enter(upload, UPLOAD_LOOK_UP); /* as if that had said so */
     upload->rival = &upload->find.row;
     upload->rival_looked = false;
     upload_start_compare(upload);
@@ -338,7 +338,7 @@ static bool judge_owner(struct upload *upload)
     return false;
 }
 
-static void owner_told(struct owners_waiter *owner)
+static void owner_answered(struct owners_waiter *owner)
 {
     struct upload *upload = CONTAINER_OF(owner, struct upload, owner);
     upload->asking = false;
@@ -355,7 +355,7 @@ static bool upload_check_owner(struct upload *upload)
     if (upload->owned)
         return true;
     upload_enter(upload, UPLOAD_OWNER);
-    upload->owner = (struct owners_waiter){.loop = upload->loop, .done = owner_told};
+    upload->owner = (struct owners_waiter){.loop = upload->loop, .done = owner_answered};
     upload->asking = !owners_ask(upload->storage->owners, &upload->put.key, true, &upload->owner);
     return !upload->asking && judge_owner(upload);
 }
@@ -374,7 +374,8 @@ static void receive_first(struct upload *upload)
         upload_enter_gate(upload);
 }
 
-/* All that may speak against the upload is asked before its content, which the uploader keeps until then. */
+/* All that may stand in the way of the upload is asked before its content, which the uploader keeps until
+ * then. */
 static void upload_ask(struct upload *upload)
 {
     if (!upload->looked) {

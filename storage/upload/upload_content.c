@@ -28,7 +28,7 @@ static const struct timeval *rate_window(const struct upload *upload, struct tim
     return common ? common : window;
 }
 
-/* Only time counts in which nothing but the content was waited for: a slow disk is no fault of the uploader. */
+/* Only time counts in which nothing but the content was waited for: a slow disk is not the uploader's fault. */
 static void on_rate_timer(evutil_socket_t fd, short what, void *argument)
 {
     (void)fd;
@@ -208,7 +208,7 @@ static void on_receive(struct packet_request *request, int64_t bytes)
         slot_came(upload);
 }
 
-/* Reads into a free slot. The second one is a matter of speed: where memory is short one must do. */
+/* Reads into a free slot. The second one is only for speed: where memory is short one is enough. */
 static bool read_more(struct upload *upload)
 {
     struct upload_slot *slot = free_slot(upload);

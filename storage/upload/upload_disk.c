@@ -121,7 +121,7 @@ static bool disk_compare_piece(struct upload *upload, const uint8_t *bytes, size
     return fine;
 }
 
-/* What could not be read may be the very same bytes; without a digest nothing tells. */
+/* What could not be read may be the very same bytes; without a digest nothing shows it. */
 static bool check_readable(const struct upload *upload, struct error *error)
 {
     return !upload->rival_unreadable ||

@@ -1,10 +1,10 @@
 /*
  * upload_heal: a large content that differs from the file that its row speaks of. Either may be the wrong one, and the
- * row's digest tells which: the stored file is read on from the difference, and the content is stored anew as it comes,
+ * row's digest shows which: the stored file is read on from the difference, and the content is stored anew as it comes,
  * so that the uploader is never kept waiting for a whole file to be read. A stored file that is right ends the upload
  * (it is read faster than the content comes); else the bytes before the difference, which have gone by, are copied from
- * it. The content has to have the row's digest in the end, which upload_judge_finish() looks at. Workers of a
- * store path; called by storage/upload/upload_disk.c and storage/upload/upload_compare.c.
+ * it. The content has to have the row's digest in the end, which upload_judge_finish() looks at. Workers of a store
+ * path; called by storage/upload/upload_disk.c and storage/upload/upload_compare.c.
  */
 #include "storage/upload/upload_state.h"
 

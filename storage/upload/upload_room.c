@@ -17,7 +17,7 @@ struct upload_room {
     bool asks;
 };
 
-static void room_told(struct quota_job *job)
+static void room_answered(struct quota_job *job)
 {
     struct upload_room *room = CONTAINER_OF(job, struct upload_room, job);
     struct upload *upload = room->upload;
@@ -50,7 +50,7 @@ bool upload_check_room(struct upload *upload)
                                            .action = QUOTA_ACTION_LOOK,
                                            .bytes = upload->put.size,
                                            .loop = upload->loop,
-                                           .done = room_told};
+                                           .done = room_answered};
     upload->room->asks = quota_start(meta, &upload->room->job, &error);
     if (!upload->room->asks)
         upload_conclude(upload, &error);

@@ -121,8 +121,8 @@ struct upload {
         promised; /* room in the upload journal, which is to promise the file; 0: the file is synced itself */
     int64_t skipping_since_ms;
 
-    bool asks;    /* STORE: the uploader is to be told when its content is wanted, and has not been yet */
-    bool reports; /* STORE: the reply says what became of the content */
+    bool asks;            /* STORE: the uploader waits for the word that its content is wanted */
+    bool reports;         /* STORE: the reply says what became of the content */
     bool digest_follows;  /* PUT_TRAILER: the digest into `put` is still to come, behind the content */
     bool digest_followed; /* it came: after the content, which it has to match before anything else */
     void (*whole)(struct upload *upload); /* what continues when it has */

@@ -80,8 +80,8 @@ static void assert_used(struct meta_world *world, const char *user, int64_t byte
 {
     struct quota_job *asked = quota_ask(world, user, QUOTA_ACTION_ASK, 0, 0);
     assert_true(asked->fine);
-    assert_int_equal(asked->told.bytes_used, bytes);
-    assert_int_equal(asked->told.files_used, files);
+    assert_int_equal(asked->answer.bytes_used, bytes);
+    assert_int_equal(asked->answer.files_used, files);
 }
 
 static void set_quota(struct meta_world *world, const char *user, int64_t bytes, int64_t files)
@@ -141,8 +141,8 @@ static void without_quotas_an_upload_costs_no_statement_more(void **state)
     assert_int_equal(lossy_db_count("INSERT"), 5);
     lossy_db_arm(NULL);
     struct quota_job *asked = quota_ask(&world, "alice", QUOTA_ACTION_ASK, 0, 0);
-    assert_int_equal(asked->told.bytes, PROTO_QUOTA_NONE);
-    assert_int_equal(asked->told.files_used, PROTO_QUOTA_NONE);
+    assert_int_equal(asked->answer.bytes, PROTO_QUOTA_NONE);
+    assert_int_equal(asked->answer.files_used, PROTO_QUOTA_NONE);
     meta_world_end(&world);
 }
 
@@ -310,7 +310,7 @@ static void configured_limits_hold_for_everybody_else(void **state)
     assert_int_equal(store(&world, "alice", "four", 10)->outcome, META_INSERTED);
     assert_int_equal(store(&world, "alice", "five", 10)->error.code, ERROR_QUOTA);
     struct quota_job *asked = quota_ask(&world, "bob", QUOTA_ACTION_ASK, 0, 0);
-    assert_true(asked->told.files == 3 && !asked->told.own_files && asked->told.files_used == 0);
+    assert_true(asked->answer.files == 3 && !asked->answer.own_files && asked->answer.files_used == 0);
     set_quota(&world, "alice", PROTO_QUOTA_DEFAULT, PROTO_QUOTA_DEFAULT);
     assert_int_equal(store(&world, "alice", "six", 10)->error.code, ERROR_QUOTA);
     /* A batch of users of whom nothing was known is counted too. */
@@ -332,7 +332,7 @@ static void what_does_not_fit_is_known_before_it_comes(void **state)
     assert_true(quota_ask(&world, "bob", QUOTA_ACTION_LOOK, INT64_MAX, 0)->fine);
     set_quota(&world, "alice", PROTO_QUOTA_DEFAULT, PROTO_QUOTA_DEFAULT);
     assert_true(quota_ask(&world, "alice", QUOTA_ACTION_LOOK, 101, 0)->fine);
-    assert_int_equal(quota_ask(&world, "alice", QUOTA_ACTION_ASK, 0, 0)->told.bytes_used, PROTO_QUOTA_NONE);
+    assert_int_equal(quota_ask(&world, "alice", QUOTA_ACTION_ASK, 0, 0)->answer.bytes_used, PROTO_QUOTA_NONE);
     meta_world_end(&world);
 }
 
