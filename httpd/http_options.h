@@ -9,8 +9,8 @@
 #include "httpd/syntax/forwarded.h"
 #include "httpd/syntax/http_request.h"
 
-/* What requests read as it was written, of the options that a reload may change; the others that it may change are in
- * httpd_config alone, and requests have them in the form of http_settings. */
+/* Those of the options that a reload may change which requests read as they were written; the others that it may
+ * change are in httpd_config alone, and requests have them in the form of http_settings. */
 struct http_live {
     int64_t connections_max;
     int64_t connections_per_address;

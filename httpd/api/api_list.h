@@ -9,7 +9,7 @@
 #include "client/core/client.h"
 #include "httpd/api/api_request.h"
 
-/* Files that one request looks through at most; what is behind them is left out, and the answer says so. */
+/* Files that one request looks through at most; what comes after them is left out, and the answer says so. */
 #define API_LIST_FILES_MAX 200000
 
 struct api_list;

@@ -168,7 +168,7 @@ static bool api_take_key(const struct http_text *segments, size_t count, struct 
            (count < 3 || take_field(segments[2], key->file, sizeof(key->file)));
 }
 
-/* API_RESOURCES: nothing has this address. */
+/* API_RESOURCES: there is no such address. */
 static enum api_resource resource_of(const struct http_text *parts, size_t count)
 {
     if (count < 2 || !http_text_equal(parts[0], "v1"))

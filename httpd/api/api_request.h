@@ -57,7 +57,7 @@ struct api_request {
 MUST_CHECK int api_request_parse(const struct http_target *target, struct api_request *request,
                                  const char **message);
 
-/* What RESOURCE is asked with, as Allow says it: "GET, HEAD, OPTIONS". */
+/* The methods of RESOURCE, as Allow lists them: "GET, HEAD, OPTIONS". */
 const char *api_request_methods(enum api_resource resource);
 bool api_request_takes(enum api_resource resource, enum http_request_method method);
 

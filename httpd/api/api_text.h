@@ -1,6 +1,6 @@
 /*
- * api_text: what the JSON API answers with, as text (docs/openapi.json). Names are anybody's: what is not UTF-8 in them is shown as
- * U+FFFD, and `path` has the bytes themselves, percent-encoded. Pure; any thread.
+ * api_text: what the JSON API answers with, as text (docs/openapi.json). Names may hold anything: what is not UTF-8 in them is
+ * shown as U+FFFD, and `path` has the bytes themselves, percent-encoded. Pure; any thread.
  */
 #ifndef REEL_HTTPD_API_TEXT_H
 #define REEL_HTTPD_API_TEXT_H
@@ -20,7 +20,7 @@ char *api_text_quota(const struct proto_quota *quota);
 
 /* What a session is: who asks, and what this server can do for them. */
 struct api_session_facts {
-    const struct proto_token *token; /* NULL: nobody had to show one */
+    const struct proto_token *token; /* NULL: none was required */
     const char *application, *user;  /* without a token: those of the configuration, "" for none */
     const char *media;               /* what stands before /files and the like; NULL: nothing can be read */
     bool writes, shares, operates;
@@ -36,7 +36,7 @@ char *api_text_link(const char *path, int64_t expires);
 /* "/APPLICATION/USER[/FILEID]", percent-encoded, malloc'd. */
 char *api_text_path(const struct proto_file_key *key);
 
-/* OBJECT as compact text; it is given up in any case, NULL too. */
+/* OBJECT as compact text; its reference is taken in any case. NULL is fine. */
 char *api_text_of(json_t *object);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * disk_cache: a file is written under a name of its own and renamed when it is whole, so that no reader sees half of one. Its
- * content begins with its digest: a file that a crash left short or empty is none.
+ * content begins with its digest: a file that a crash left short or empty does not count.
  */
 #include "httpd/files/disk_cache.h"
 #include "common/base/log.h"

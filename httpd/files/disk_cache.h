@@ -1,6 +1,7 @@
 /*
- * disk_cache: small results that were dear to make, kept as files of one directory within a bound of bytes, the least recently used
- * going first. What lies there from an earlier run is taken over. Blocks; any thread (a mutex is held for table look-ups alone).
+ * disk_cache: small results that were expensive to make, kept as files of one directory within a bound of bytes, the least recently
+ * used going first. What lies there from an earlier run is taken over. Blocks; any thread (a mutex is held for table look-ups
+ * alone).
  */
 #ifndef REEL_HTTPD_DISK_CACHE_H
 #define REEL_HTTPD_DISK_CACHE_H

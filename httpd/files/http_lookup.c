@@ -53,7 +53,7 @@ struct entry {
 
 struct http_lookup {
     struct http_lookup_options options;
-    uint64_t seed;      /* keys come from strangers, who must not choose keys that collide */
+    uint64_t seed;      /* keys come from strangers, who must not be able to choose keys that collide */
     struct lru entries; /* in the order of their use */
     uint64_t questions;
     struct metric *hits, *misses, *absences;
@@ -139,7 +139,7 @@ static size_t lookup_make_key(const struct proto_file_key *key, char out[KEY_BYT
     return application + user + file;
 }
 
-/* Out of the table and away; nobody may wait for it. */
+/* Takes it out of the table and frees it; nobody may wait for it. */
 static void entry_drop(struct entry *entry)
 {
     struct http_lookup *lookup = entry->lookup;
@@ -328,7 +328,7 @@ static void on_sniffed(void *argument, bool had, const char *type, bool utf8)
     accept_file(entry, file);
 }
 
-/* Neither the row nor the name tells what the file is, or how its letters are encoded: its first bytes may. True: they are
+/* Neither the row nor the name says what the file is, or how its letters are encoded: its first bytes may. True: they are
  * being asked for. */
 static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
 {
@@ -361,7 +361,7 @@ static bool sniff_content(struct entry *entry, struct http_lookup_file *file)
 static void note_place(struct http_lookup_file *file, const struct proto_where *where,
                        const struct local_volumes *volumes)
 {
-    /* An old storage server does not tell where. */
+    /* An old storage server does not say where. */
     if (strlen(where->place) != LOCAL_PLACE_SIZE - 1)
         return;
     file->volume = local_volumes_find(volumes, where->stat.group, where->key);
@@ -434,7 +434,8 @@ static bool entry_ask(struct entry *entry, const struct proto_file_key *key, con
     return entry->operation != NULL;
 }
 
-/* The question under way has come to its end, and KEY was changed meanwhile. False: those who wait were told why. */
+/* The question under way has come to its end, and KEY was changed meanwhile. False: those who wait have been
+ * answered with the reason. */
 static bool ask_once_more(struct entry *entry)
 {
     struct proto_file_key key;

@@ -25,7 +25,7 @@ struct http_lookup_file {
     char etag[HTTP_LOOKUP_ETAG_SIZE]; /* strong, with its quotes */
     const char *sniffed; /* type by the first bytes, where the row says nothing; static, or NULL */
     bool utf8;           /* a text whose first bytes are UTF-8 */
-    bool looked_at;      /* its first bytes were had: the two above are true */
+    bool looked_at;      /* its first bytes were read: the two above are true */
     char content_type[HTTP_LOOKUP_TYPE_SIZE]; /* for requests whose target has no name */
     const struct local_volume *volume; /* where it lies on this machine; NULL: only storage servers have it */
     char place[LOCAL_PLACE_SIZE];      /* below the volume */
@@ -34,7 +34,7 @@ struct http_lookup_file {
     bool derived;                      /* by http_lookup_file_derive(): not stored as such */
     bool gzipped;                      /* it has Content-Encoding: gzip */
     bool varies;  /* with Accept-Encoding: a playlist, manifest, subtitles, JSON or SVG */
-    bool passing; /* made without something that could not be had for the moment: nobody is to keep it */
+    bool passing; /* made without something that was not available at the moment: nobody may keep it */
     size_t references;
 };
 
@@ -94,7 +94,8 @@ struct http_lookup_file *http_lookup_file_derive(const struct http_lookup_file *
                                                  int64_t size, const char *type);
 
 /* The Content-Type of FILE in an answer to a request whose target has NAME ("" for none), which must be one that may
- * choose (see http_exchange): with the charset of a text in UTF-8, which browsers else read as windows-1252. Pure. */
+ * choose (see http_exchange): with the charset of a text in UTF-8, which browsers would otherwise read as
+ * windows-1252. Pure. */
 void http_lookup_content_type(const struct http_lookup_file *file, const char *name,
                               char type[HTTP_LOOKUP_TYPE_SIZE]);
 

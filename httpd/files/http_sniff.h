@@ -9,8 +9,8 @@
 
 struct http_sniff;
 
-/* HAD: the bytes could be read; that they could not is no failure of the request, and no word on what they are. TYPE: static text; NULL
- * when they tell nothing. UTF8: they are, as far as was read. Exactly once, from the loop. */
+/* HAD: the bytes could be read; if not, the request has not failed, and nothing is known of what they are. TYPE: static text; NULL when
+ * they say nothing. UTF8: they are, as far as was read. Exactly once, from the loop. */
 typedef void (*http_sniff_callback)(void *argument, bool had, const char *type, bool utf8);
 
 struct http_sniff_options {

@@ -20,7 +20,7 @@ struct local_opening; /* under way; see local_files_open() */
 
 /* FILES_MAX are kept for AGE_MS from their opening. NULL without memory. */
 MUST_CHECK struct local_files *local_files_create(struct loop *loop, size_t files_max, int64_t age_ms);
-/* Nobody may hold a file any more, nor wait; workers may still be at it. NULL is ignored. */
+/* Nobody may hold a file any more, nor wait; workers may still be busy with it. NULL is ignored. */
 void local_files_close(struct local_files *files);
 
 /* The file if it is open: held for the caller until local_files_release(); else NULL. HINT is of this file and this loop. */

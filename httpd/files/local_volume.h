@@ -13,7 +13,7 @@
 
 #define LOCAL_VOLUMES_MAX 256
 #define LOCAL_PLACE_SIZE  PATH_TEXT_SIZE
-#define LOCAL_HANG_MS     2000 /* so long a call into a file system is waited for; then others are asked */
+#define LOCAL_HANG_MS     2000 /* a call into a file system is waited for this long; then others are asked */
 
 struct local_volume {
     char group[PROTO_GROUP_SIZE];
@@ -54,7 +54,7 @@ bool local_volume_hangs(const struct local_volume *volume);
 
 /* Opens PLACE (24 bytes, checked by proto_where_reply_unpack(); no NUL is needed) below the volume's
  * directory for reading, following no symbolic link below it; the file must have SIZE bytes. The directory is
- * opened anew each time, so that a volume that was mounted again is the one that is read. -1 on failure.
+ * opened again each time, so that a volume that was mounted again is the one that is read. -1 on failure.
  * BLOCKS: on a worker. */
 MUST_CHECK int local_volume_open(const struct local_volume *volume, const char *place, int64_t size,
                                  struct error *error);

@@ -1,5 +1,5 @@
 /*
- * access_log: one line a request, in the combined format or as JSON. Lines gather in a buffer of their loop
+ * access_log: one line per request, in the combined format or as JSON. Lines gather in a buffer of their loop
  * and go to the file on a worker, since a disk may be slow; when it cannot keep up, lines are dropped and
  * counted, and nobody waits.
  */
@@ -15,7 +15,7 @@ struct access_log_buffer; /* of one loop */
 
 /* PATH "-" is standard output. NULL on failure. */
 MUST_CHECK struct access_log *access_log_create(const char *path, struct error *error);
-/* Ends the worker after what it was given is written; what comes later is written at once, by whoever comes.
+/* Ends the worker after what it was given is written; what comes later is written at once, by the caller.
  * May block for seconds. No other thread may use LOG or a buffer of it any more. NULL is ignored. */
 void access_log_end_workers(struct access_log *log);
 /* After that, and after every buffer is gone. NULL is ignored. */

@@ -104,7 +104,7 @@ struct http_loop {
     uint64_t id_step;                        /* so that no two loops give the same one */
     uint8_t random[8];                       /* of this process: begins the names of its requests */
     int64_t unsent_max;                      /* for TCP_NOTSENT_LOWAT; 0: the kernel's */
-    int64_t unsent_total; /* of all connections of all loops, as far as it goes; 0: no bound */
+    int64_t unsent_total; /* of all connections of all loops, as far as it is enough; 0: no bound */
     int64_t unsent;       /* what each connection of this loop has now */
     int64_t rates_ms;     /* when slow clients are looked for again */
     bool draining;

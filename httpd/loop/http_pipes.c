@@ -36,7 +36,7 @@ void http_pipes_clear(struct http_pipes *pipes)
     }
 }
 
-/* No further pipe is asked for during the next seconds: that costs more than it gives. */
+/* No further pipe is asked for during the next seconds: that costs more than it gains. */
 static void note_refusal(struct http_pipes *pipes)
 {
     static struct log_gate gate;

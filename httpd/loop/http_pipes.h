@@ -21,10 +21,10 @@ struct http_pipes {
     size_t count_max;
     size_t lent;
     size_t size_wanted;       /* for F_SETPIPE_SZ */
-    int64_t refused_until_ms; /* the kernel gave none of use lately; 0: it did */
+    int64_t refused_until_ms; /* the kernel gave no usable one lately; 0: it did */
 };
 
-/* COUNT_MAX 0: none will ever be had. SIZE: bytes of one pipe; the kernel may give less. */
+/* COUNT_MAX 0: none will ever be available. SIZE: bytes of one pipe; the kernel may give less. */
 void http_pipes_init(struct http_pipes *pipes, size_t count_max, size_t size);
 /* Closes the unused ones; none may be lent. */
 void http_pipes_clear(struct http_pipes *pipes);

@@ -48,7 +48,7 @@ static void settings_free(struct http_settings *settings)
     free(settings);
 }
 
-/* Whatever a file holds, it runs no script and reaches nothing, should a browser show it as a page. */
+/* Whatever a file holds, it runs no script and reaches nothing if a browser shows it as a page. */
 #define FILE_POLICY                                                                                          \
     "Content-Security-Policy: sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src "     \
     "'unsafe-inline'\r\nX-Content-Type-Options: nosniff\r\n"

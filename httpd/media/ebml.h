@@ -12,7 +12,7 @@
 enum ebml_look {
     EBML_FOUND,
     EBML_SHORT,   /* the bytes end within the header */
-    EBML_DAMAGED, /* no header looks so */
+    EBML_DAMAGED, /* no header looks like that */
 };
 
 struct ebml_element {

@@ -147,7 +147,7 @@ static bool put_vp9(const struct ebml_track *track, struct media_view frame, str
     return true;
 }
 
-/* The oldest files say in the codec's name alone what their AAC is. */
+/* The oldest files say only in the codec's name what their AAC is. */
 static size_t make_aac_config(uint32_t rate, uint16_t channels, uint8_t config[2])
 {
     static const uint32_t rates[] = {96000, 88200, 64000, 48000, 44100, 32000, 24000,

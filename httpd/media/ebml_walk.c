@@ -381,7 +381,7 @@ static enum walk_step ebml_walk_read_head(struct ebml_walk *walk, struct media_v
 
 /* ---- the other states ---- */
 
-/* What could not be found of the tracks in the first megabytes is left out: sound that begins much later, whose kind nobody knows. */
+/* What could not be found of the tracks in the first megabytes is left out: sound that begins much later, whose kind is not known. */
 static bool ebml_walk_leave_out(struct ebml_walk *walk, struct error *error)
 {
     struct ebml_film *film = walk->film;

@@ -46,7 +46,7 @@ struct media_film {
     struct media_cover cover; /* that the file brings along */
     int64_t size;             /* of the file */
     size_t memory;
-    char version[MEDIA_VERSION_SIZE]; /* of the file's bytes, for links in playlists; "": they say none */
+    char version[MEDIA_VERSION_SIZE]; /* of the file's bytes, for links in playlists; "": these have none */
 };
 
 /* With one reference; NULL without memory. */

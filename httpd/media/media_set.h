@@ -59,8 +59,8 @@ bool media_name_parse(const char *text, size_t size, struct media_name *name);
 /* "1-a2": what the names of a stream begin with. Returns BUFFER. */
 char *media_stream_id(unsigned item, enum media_stream stream, unsigned track, char buffer[MEDIA_NAME_MAX]);
 
-/* What stands behind the names of the parts of FILM in playlists, so that nobody gets them of another file that has come under the
- * same ID: "?v=1a2b3c4d", or "". Returns BUFFER. */
+/* What stands behind the names of the parts of FILM in playlists, so that nobody gets those of another file that has come under
+ * the same ID: "?v=1a2b3c4d", or "". Returns BUFFER. */
 char *media_version_query(const struct media_film *film, char buffer[MEDIA_NAME_MAX]);
 
 /* The tracks that STREAM of FILM consists of, with the samples of SEGMENT (of all for UINT32_MAX) and their description. 0: the

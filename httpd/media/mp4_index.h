@@ -64,7 +64,7 @@ struct mp4_watcher {
 };
 
 /* MOOV: the whole box. NULL where it is damaged or nothing in it can be streamed: ERROR says why, for the client too
- * (ERROR_MALFORMED, ERROR_UNKNOWN_COMMAND; ERROR_UNAVAILABLE without memory). WATCHER: NULL where nobody watches. */
+ * (ERROR_MALFORMED, ERROR_UNKNOWN_COMMAND; ERROR_UNAVAILABLE without memory). WATCHER: NULL for none. */
 MUST_CHECK struct mp4_index *mp4_index_create(struct media_view moov, int64_t file_size,
                                               const struct mp4_watcher *watcher, struct error *error);
 void mp4_index_destroy(struct mp4_index *index); /* NULL is ignored */

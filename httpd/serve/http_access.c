@@ -115,7 +115,7 @@ static bool bearer_token(const struct http_connection *connection, char text[TOK
     value = http_text_trim(
         (struct http_text){value.bytes + sizeof(scheme) - 1, value.size - (sizeof(scheme) - 1)});
     if (value.size >= TOKEN_TEXT_SIZE)
-        value.size = TOKEN_TEXT_SIZE - 1; /* longer than any: it will not be right */
+        value.size = TOKEN_TEXT_SIZE - 1; /* longer than any: it cannot be right */
     memcpy(text, value.bytes, value.size);
     text[value.size] = '\0';
     return true;
@@ -214,7 +214,7 @@ static enum http_link_form find_link(const struct http_connection *connection,
     return http_link_find(&target->link, cookies, count, token);
 }
 
-/* Whether what find_link() found in FORM may go on. False: it was refused, or there was nothing. */
+/* Whether what find_link() found in FORM may be used. False: it was refused, or there was nothing. */
 static bool access_take_form(struct http_connection *connection, enum http_link_form form)
 {
     switch (form) {

@@ -1,6 +1,6 @@
 /*
  * http_access: who may read a file over HTTP: everyone, or whoever has a signed link to it (option httpd.access); and who a client is.
- * Asked before anything is looked up, so that nobody learns what there is. On the loop's thread; never blocks.
+ * Asked before anything is looked up, so that nobody learns what exists. On the loop's thread; never blocks.
  */
 #ifndef REEL_HTTPD_HTTP_ACCESS_H
 #define REEL_HTTPD_HTTP_ACCESS_H
@@ -14,7 +14,7 @@
 MUST_CHECK bool http_access_target(struct http_connection *connection, struct http_target *target,
                                    enum http_target_kind *kind);
 
-/* What somebody who writes has shown. */
+/* The credentials of somebody who writes. */
 struct http_grant {
     char issuer[KEY_ID_SIZE];     /* "": nothing had to be shown */
     char prefix[PROTO_FILE_SIZE]; /* that file IDs must begin with; "": none */
@@ -36,7 +36,7 @@ MUST_CHECK int http_access_shown(struct http_connection *connection, const struc
 /* True where the request has an Authorization field. */
 bool http_access_has_token(const struct http_connection *connection);
 
-/* Before the request's target is taken apart: WHOLE is all of it, for http_access_admits(). True where it is remembered as the address
+/* Before the request's target is parsed: WHOLE is all of it, for http_access_admits(). True where it is remembered as the address
  * of a file with a good link, of which nothing has to be looked at again: TARGET is a file, and the request may have it. */
 MUST_CHECK bool http_access_knows(struct http_connection *connection, struct link_target *whole,
                                   struct http_target *target);
@@ -51,7 +51,7 @@ MUST_CHECK bool http_access_admits(struct http_connection *connection, const str
  * this user's files and streams. False: it is no such address. Leaves the connection in CONNECTION_SEND. */
 bool http_access_cookie(struct http_connection *connection, const struct http_target *target);
 
-/* The client's numeric address: the peer's, or what proxies that are trusted say. Returns TEXT. */
+/* The client's numeric address: the peer's, or what trusted proxies say. Returns TEXT. */
 const char *http_access_client(const struct http_connection *connection, char text[INET6_ADDRSTRLEN]);
 
 #endif

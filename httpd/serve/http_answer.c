@@ -434,8 +434,8 @@ void http_answer_redirect(struct http_connection *connection)
 
 /* ---- files ---- */
 
-/* 0: it is not told. */
-static int64_t modified_told(const struct http_connection *connection)
+/* 0: it is not stated. */
+static int64_t modified_stated(const struct http_connection *connection)
 {
     int64_t modified = connection->exchange.file->last_modified;
     return modified <= connection->loop->clock.second ? modified : 0;
@@ -444,7 +444,7 @@ static int64_t modified_told(const struct http_connection *connection)
 int64_t http_answer_modified(const struct http_connection *connection)
 {
     /* When the file came says nothing of which bytes were made of it, of what else, and how. */
-    return connection->exchange.made ? 0 : modified_told(connection);
+    return connection->exchange.made ? 0 : modified_stated(connection);
 }
 
 /* What 200, 206 and 304 have in common (RFC 9110 section 15.4.5). */
@@ -455,7 +455,7 @@ static void add_validators(struct http_connection *connection)
     struct http_output *out = &connection->out;
     http_response_field(out, "ETag", file->etag);
     /* It would be that of the form that is not compressed too. */
-    if (modified_told(connection) > 0 && !file->gzipped)
+    if (modified_stated(connection) > 0 && !file->gzipped)
         http_response_field(out, "Last-Modified", file->last_modified_text);
     if (file->passing)
         HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\n");

@@ -49,8 +49,8 @@ void http_answer_redirect(struct http_connection *connection);
 void http_answer_begin(struct http_connection *connection, int status);
 void http_answer_end(struct http_connection *connection);
 
-/* 200 with TEXT (malloc'd, taken over; NULL: 503, there was no memory for it), which nobody may keep. Leaves the connection in
- * CONNECTION_SEND. */
+/* 200 with TEXT (malloc'd, taken over; NULL: 503, there was no memory for it), which no cache may keep. Leaves the connection
+ * in CONNECTION_SEND. */
 void http_answer_json(struct http_connection *connection, char *text);
 
 /* ---- answers about exchange->file ---- */

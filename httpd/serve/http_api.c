@@ -1,6 +1,6 @@
 /*
- * http_api: each resource is one or several questions to trackers and storage servers, and a text made of their answers. Who may ask
- * is said by a token in Authorization alone: no cookie is looked at, so that a page of somebody else's can ask nothing.
+ * http_api: each resource is one or several questions to trackers and storage servers, and a text made of their answers. Only a
+ * token in Authorization decides who may ask: cookies are ignored, so that somebody else's page can ask for nothing.
  */
 #include "httpd/serve/http_api.h"
 #include "common/base/clock.h"
@@ -280,7 +280,7 @@ static void answer_link(struct http_connection *connection)
 
 /* ---- the session ---- */
 
-/* Whether TOKEN is of somebody who sees the state of everything. */
+/* Whether TOKEN lets its holder see the state of everything. */
 static bool is_operator(const struct http_settings *settings, const struct http_shown *shown)
 {
     char name[PROTO_APPLICATION_SIZE + 1 + PROTO_USER_SIZE];
@@ -429,7 +429,7 @@ static void api_answer(struct http_connection *connection)
     }
 }
 
-/* A form of somebody else's page can be sent to anybody, with any body but this one. */
+/* A form on somebody else's page can send any body but this one. */
 static bool is_said_to_be_json(const struct http_connection *connection)
 {
     static const char json[] = "application/json";

@@ -175,8 +175,8 @@ void http_connection_end_interim(struct http_connection *connection)
 {
     size_t sent;
     HTTP_OUTPUT_LITERAL(&connection->out, "\r\n");
-    /* It is the first that goes out for its request: a socket that has no room for it has a client that reads nothing. What was sent by
-     * half could not be continued. */
+    /* It is the first that goes out for its request: a socket that has no room for it has a client that reads nothing. What was half
+     * sent could not be continued. */
     if (!http_output_flush(&connection->out, connection->transport, false, &sent) ||
         connection->out.start != connection->out.end) {
         connection->exchange.cut = true;
@@ -410,7 +410,7 @@ static enum step answer_is_over(struct http_connection *connection)
     return STEP_AGAIN;
 }
 
-/* The client waits: its list is told only when bytes moved, so that standing still is noticed. */
+/* The client waits: its place in the list changes only when bytes moved, so that standing still is noticed. */
 static enum step wait_in(struct http_connection *connection, enum http_connection_state state, bool moved)
 {
     if (connection->state != state || moved)
@@ -501,8 +501,8 @@ static enum step step_open(struct http_connection *connection)
     return STEP_AGAIN;
 }
 
-/* MSG_TRUNC: a TCP socket drops the bytes without copying them (tcp(7)); the block is there for whoever
- * watches what recv() is given. */
+/* MSG_TRUNC: a TCP socket drops the bytes without copying them (tcp(7)); the block is there for tools that
+ * watch what recv() is given. */
 static ssize_t drop_some(struct http_connection *connection)
 {
     struct http_buffers *buffers = &connection->loop->buffers;

@@ -1,6 +1,7 @@
 /*
  * http_connection: one client's connection: bytes in, bytes out, whose turn it is, and how long it may take.
- * What a request means and is answered with is http_exchange's; this room knows framing, order and time only.
+ * What a request means and how it is answered is http_exchange's; this room knows framing, order and time
+ * only.
  *
  * One state variable, changed by set_state() alone; every callback enters http_connection_run(), which goes
  * on until the state stands still. The client's socket has one edge-triggered event for its whole life.

@@ -1,6 +1,6 @@
 /*
- * http_delete: DELETE at a storage server; with conditions the file is looked up first, and a STAT behind one that found nothing
- * tells 410 from 404.
+ * http_delete: DELETE at a storage server; with conditions the file is looked up first, and a STAT after one that found nothing
+ * distinguishes 410 from 404.
  */
 #include "httpd/serve/http_delete.h"
 #include "httpd/serve/http_access.h"
@@ -63,7 +63,7 @@ static void on_delete(void *argument, const struct error *error)
         metric_add(connection->loop->metrics->deleted, 1);
         delete_answered(connection, 204);
     } else if (error->code == ERROR_NOT_FOUND) {
-        /* Also one that is deleted already: which of both it is, its row says. */
+        /* Also one that is deleted already: its row says which of the two it is. */
         http_lookup_forget(connection->loop->lookup, &erase->key);
         const struct request_id name = http_answer_name(connection);
         erase->operation = client_stat(connection->loop->client, &erase->key, on_delete_stat, connection);

@@ -22,9 +22,9 @@
 #include <string.h>
 #include <strings.h>
 
-/* Status that the access log shows for a client that went before it was answered. */
+/* Status that the access log shows for a client that left before it was answered. */
 #define STATUS_CLIENT_GONE 499
-#define TRACED_LINES       200 /* per second, about requests that somebody follows */
+#define TRACED_LINES       200 /* per second, about requests that somebody traces */
 
 /* The largest stored text that is converted. */
 #define STORED_MAX (1024 * 1024)
@@ -317,7 +317,7 @@ static void log_access(struct http_connection *connection, bool complete, int64_
     access_log_add(connection->loop->access_log, connection->loop->settings->access_log_format, &record);
 }
 
-/* Whoever sent the request follows it. */
+/* The sender of the request traces it. */
 static void log_traced(const struct http_connection *connection, int64_t duration_us)
 {
     static struct log_rate rate;

@@ -18,8 +18,8 @@ void http_file_opened(struct http_connection *connection);
 /* A source is at its end. True where the body goes on: the next part of several ranges, or the last delimiter. */
 bool http_file_next_part(struct http_connection *connection);
 
-/* The name in the link where it may choose the Content-Type, else "". Such a NAME is anybody's: it may choose among types that
- * browsers only show, never make a page of a file. */
+/* The name in the link where it may choose the Content-Type, else "". Anybody can choose such a NAME: it may choose among
+ * types that browsers only show, never make a page of a file. */
 const char *http_file_choosing_name(const struct http_connection *connection,
                                     const struct http_target *target);
 

@@ -43,7 +43,7 @@ static bool speaks_proxy(const struct http_settings *settings, int fd)
         return false;
     if (getsockname(fd, (struct sockaddr *)&socket.storage, &socket.length) != 0 ||
         !address_from_socket((const struct sockaddr *)&socket.storage, socket.length, &here))
-        return true; /* rather none than a client that says who it is */
+        return true; /* refused rather than believed */
     for (size_t i = 0; i < settings->proxy_protocol.count; i++) {
         const struct address *one = &settings->proxy_protocol.items[i];
         if (one->port == here.port && (strcmp(one->host, "*") == 0 || strcmp(one->host, here.host) == 0))

@@ -1,5 +1,5 @@
 /*
- * http_listen: what reel-httpd tells the listener of a loop (common/loop/listener.h): its limits, that idle and lingering
+ * http_listen: what reel-httpd gives the listener of a loop (common/loop/listener.h): its limits, that idle and lingering
  * connections make room, and that what is beyond a limit is taken to be answered 503 instead of silence. Called by
  * http_server, at the start.
  */

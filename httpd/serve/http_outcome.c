@@ -33,7 +33,7 @@ int http_outcome_status(int code)
     case ERROR_TIMEOUT:
     case ERROR_CONNECTION: /* a server broke off: what it had of the content is lost */
         return 503;
-    default: /* also where this server's own key does not give the right: its operator's to mend */
+    default: /* also where this server's own key does not give the right: for its operator to correct */
         return 502;
     }
 }

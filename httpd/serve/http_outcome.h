@@ -1,5 +1,5 @@
 /*
- * http_outcome: what became of a request that writes, as its client and the audit log are told: the table of docs/http.md. On the loop's
+ * http_outcome: what became of a request that writes, as its client and the audit log get it: the table of docs/http.md. On the loop's
  * thread; never blocks.
  */
 #ifndef REEL_HTTPD_HTTP_OUTCOME_H

@@ -1,5 +1,6 @@
 /*
- * http_server: the daemon as a whole: what each loop has, start, reload, drain, and what operators are told.
+ * http_server: the daemon as a whole: what each loop has, start, reload, drain, and what is reported to
+ * operators.
  */
 #ifndef REEL_HTTPD_HTTP_SERVER_H
 #define REEL_HTTPD_HTTP_SERVER_H

@@ -85,8 +85,8 @@ static void stop_listening(struct server_loop *loop)
     tls_door_close(loop->http.door);
 }
 
-/* Whoever comes while the next process cannot start yet is served here, one request each, as long as there are connections of
- * before, and for at most half of stop_timeout; afterwards new ones wait for the next process. */
+/* Clients that come while the next process cannot start yet are served here, one request each, as long as there are
+ * connections of before, and for at most half of stop_timeout; afterwards new ones wait for the next process. */
 static bool may_listen(const struct server_loop *loop)
 {
     return kept_sockets_survive() && clock_monotonic_ms() < loop->listen_until_ms &&
@@ -120,7 +120,8 @@ static void on_reload(struct task *task)
         return;
     http_settings_release(loop->http.settings);
     loop->http.settings = settings;
-    /* Short targets stand for files of another user. The keys' new generation would tell, but comes a moment later. */
+    /* Short targets stand for files of another user. The keys' new generation would show that, but comes a moment
+     * later. */
     link_cache_forget(loop->http.links);
     if (loop->http.lookup)
         http_lookup_set_ages(loop->http.lookup, settings->live.lookup_age_ms,
@@ -136,7 +137,7 @@ static void on_probe(void *argument, const char *text, size_t size, const struct
     loop->probe = NULL;
 }
 
-/* While no tracker answers, and nobody asks for files, somebody has to find out when one does again. */
+/* While no tracker answers, and nobody asks for files, it still has to be found out when one does again. */
 static void watch_trackers(struct server_loop *loop)
 {
     int64_t now = clock_monotonic_ms();

@@ -41,7 +41,7 @@ struct http_server {
     struct access_log *access_log;
     struct listen_limits *limits;
     struct local_volumes *volumes;  /* NULL: none */
-    struct workers *stream_workers; /* what somebody waits for who has an index */
+    struct workers *stream_workers; /* what waits for an index */
     struct workers *index_workers;
     struct http_budget budget;
     struct media_cache *streams;    /* indexes, of all loops */

@@ -12,7 +12,7 @@
 /* While the loop drains, a client that does nothing is not waited for longer than this. */
 #define DRAIN_STILL_MS 5000
 
-/* Who has come less than this before has a request on its way, most likely. */
+/* A client that has come less than this before most likely has a request on its way. */
 #define DRAIN_FRESH_MS 1000
 
 #define RATES_MS 500 /* between two looks at what clients take */

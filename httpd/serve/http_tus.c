@@ -7,7 +7,8 @@
  *   DELETE         ABORT -> 204                              of a complete one: DELETE of its file
  *   GET            303 to its file
  *
- * FINISH comes as soon as all bytes are there, also where a HEAD finds them: so no client takes for stored what is not.
+ * FINISH comes as soon as all bytes are there, also where a HEAD finds them: so no client takes something for stored
+ * that is not.
  */
 #include "httpd/serve/http_tus.h"
 #include "httpd/serve/http_access.h"
@@ -266,7 +267,7 @@ bool http_tus_stored(struct http_connection *connection)
     case SINK_FAILED:
         feed_failed(connection);
         return true;
-    case SINK_GONE: /* what came counts: HEAD will tell how much it is */
+    case SINK_GONE: /* what came counts: HEAD will say how much it is */
         exchange->cut = true;
         connection->keep_alive = false;
         http_connection_set_state(connection, CONNECTION_SEND);
@@ -378,7 +379,7 @@ static void on_tus_stat(void *argument, const struct proto_stat *stat, const str
 }
 
 /* A storage server remembers a complete upload for longer than its file may live: only one whose file is there is still an upload.
- * One that is under way costs no question more. */
+ * One that is under way costs no further question. */
 static void on_tus_offset(void *argument, const struct proto_partial_state *state, const struct error *error)
 {
     struct http_connection *connection = argument;

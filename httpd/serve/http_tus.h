@@ -1,6 +1,6 @@
 /*
  * http_tus: resumable uploads by tus 1.0.0 over the partial uploads of the storage servers (docs/protocol.md, BEGIN to JOIN_PARTS). An
- * upload's address carries all that is needed to go on with it: this server keeps nothing. On the loop's thread; never blocks.
+ * upload's address carries all that is needed to continue it: this server keeps nothing. On the loop's thread; never blocks.
  */
 #ifndef REEL_HTTPD_HTTP_TUS_H
 #define REEL_HTTPD_HTTP_TUS_H

@@ -1,5 +1,6 @@
 /*
- * http_tus_answer: the fields of tus, which names what it does, and those of the draft, which tells completeness and limits.
+ * http_tus_answer: the fields of tus, which names what it does, and those of the draft, which states completeness and
+ * limits.
  */
 #include "httpd/serve/http_tus_answer.h"
 #include "httpd/serve/http_answer.h"
@@ -31,7 +32,7 @@ static void tus_answer_put_number(struct http_output *out, const char *name, int
     HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
-/* What HEAD tells of an upload as it was made. */
+/* What HEAD says of an upload as it was made. */
 static void put_description(struct http_output *out, const struct http_tus *tus)
 {
     if (tus->state.size >= 0)
@@ -101,7 +102,7 @@ static void put_limits(struct http_connection *connection)
     HTTP_OUTPUT_LITERAL(out, "\r\n");
 }
 
-/* 104: where to go on, should this connection break. */
+/* 104: where to continue, should this connection break. */
 void http_tus_announce(struct http_connection *connection)
 {
     if (!http_connection_begin_interim(connection, 104))
@@ -118,15 +119,15 @@ static void draft_answer(struct http_connection *connection)
     struct http_output *out = &connection->out;
     bool complete = tus->state.complete,
          creates = tus->method == HTTP_METHOD_PUT || tus->method == HTTP_METHOD_POST;
-    bool tells = tus->method == HTTP_METHOD_HEAD;
+    bool is_head = tus->method == HTTP_METHOD_HEAD;
     if (!http_connection_take_output(connection)) {
         http_answer_refuse(connection, 503, "no memory");
         return;
     }
-    bool created = creates || (complete && !tells);
+    bool created = creates || (complete && !is_head);
     http_answer_begin(connection, created ? 201 : 204);
     if (complete) {
-        if (!tells)
+        if (!is_head)
             HTTP_OUTPUT_LITERAL(out, "Location: /files");
         else
             HTTP_OUTPUT_LITERAL(out, "X-Reel-File: /files");
@@ -139,7 +140,7 @@ static void draft_answer(struct http_connection *connection)
         put_limits(connection);
     }
     tus_answer_put_number(out, "Upload-Offset", tus->state.offset);
-    if (tells && tus->state.size >= 0)
+    if (is_head && tus->state.size >= 0)
         tus_answer_put_number(out, "Upload-Length", tus->state.size);
     HTTP_OUTPUT_LITERAL(out, "Cache-Control: no-store\r\n");
     if (created)

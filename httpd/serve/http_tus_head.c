@@ -250,7 +250,7 @@ static int take_metadata(struct http_connection *connection, const char **messag
         if (value.size < sizeof(tus->metadata))
             memcpy(tus->metadata, value.bytes, value.size);
     }
-    /* What does not fit into the address is not told by HEAD. */
+    /* What does not fit into the address is not in HEAD's answer. */
     if (encoded_size(tus->metadata) + encoded_size(tus->concat) > ADDRESS_TEXT_MAX)
         memset(tus->concat, 0, sizeof(tus->concat));
     if (encoded_size(tus->metadata) > ADDRESS_TEXT_MAX)

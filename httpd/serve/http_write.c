@@ -246,7 +246,7 @@ static int write_prepare(struct http_connection *connection, struct http_write *
     write->head.put.key = target->key;
     if (form && (status = begin_form(connection, write, message)) != 0)
         return status;
-    /* The token of a form may be in it, since a page without a program cannot set a field of its request. */
+    /* The token of a form may be in it, since a page without a script cannot set a field of its request. */
     if (!form || http_access_has_token(connection) || connection->loop->settings->write == HTTP_WRITE_OPEN) {
         if ((status = authorize(connection, write, NULL, message)) != 0)
             return status;
@@ -315,7 +315,7 @@ static void form_field(struct write_form *form)
         form->value = form->id;
 }
 
-/* False: the value is longer than any that would do. */
+/* False: the value is longer than any valid one. */
 static bool form_value(struct write_form *form, struct http_text piece)
 {
     size_t room = form->value == form->token ? sizeof(form->token) : sizeof(form->id);
@@ -351,7 +351,7 @@ static void form_file(struct http_connection *connection)
         refuse_form(connection, 400, "the form's field \"id\" is no file ID");
         return;
     }
-    /* A token may be for files whose IDs begin so: what the form asks for has to be one of them. */
+    /* A token may be for files whose IDs begin with something: what the form asks for has to be one of them. */
     if (write->form->id[0] != '\0')
         memcpy(write->head.put.key.file, write->form->id, sizeof(write->head.put.key.file));
     if (!write->form->authorized || write->form->id[0] != '\0')
@@ -447,7 +447,7 @@ bool http_write_form(struct http_connection *connection)
 
 /* ---- the outcome ---- */
 
-/* What there is to tell of a stored file. */
+/* What there is to say of a stored file. */
 static void answer_stored(struct http_connection *connection, int status, const struct client_stored *stored)
 {
     const struct http_write *write = connection->exchange.write;

@@ -25,7 +25,7 @@ struct http_grant;
 MUST_CHECK bool http_write_make_id(struct proto_file_key *key, const struct http_grant *grant);
 
 /* Closes exchange->feed, and the bytes that it has taken leave the buffer. How many of the body are still to come at least; INT64_MAX:
- * nobody knows where it ends. */
+ * its end is not known. */
 int64_t http_write_close_feed(struct http_connection *connection);
 
 /* The exchange ends: lets go of everything here. What is under way is given up. */

@@ -19,7 +19,7 @@
 #define TRIES             4              /* of one piece */
 #define FINISH_BYTES_MIN  INT64_C(20000) /* per ms that a storage server reads back at least */
 #define FINISH_PATIENCE   INT64_C(60000) /* ms */
-#define KEEP_S            INT64_C(21600) /* what nobody could remove is gone after so long */
+#define KEEP_S            INT64_C(21600) /* what could not be removed is gone after this long */
 #define NO_MEMORY_MESSAGE "no memory for the content"
 
 enum feed_step { FEED_BEGINS, FEED_GATHERS, FEED_STORES, FEED_APPENDS, FEED_LOOKS, FEED_FINISHES };
@@ -55,7 +55,7 @@ static void feed_ignore(void *argument, const struct error *error)
     (void)error; /* what cannot be removed now goes when its time is over */
 }
 
-/* Nobody will go on with a new file that is not stored. */
+/* Nobody will continue a new file that is not stored. */
 static void feed_abort(struct feed *feed)
 {
     if (!feed->is_file || !feed->begun || feed->status == SINK_STORED)

@@ -1,5 +1,5 @@
 /*
- * feed: where a content goes that is not stored in one request to a storage server: one whose size nobody knows beforehand (chunked)
+ * feed: where a content goes that is not stored in one request to a storage server: one whose size is not known beforehand (chunked)
  * and that becomes a file, or one that continues a partial upload (docs/protocol.md, BEGIN to FINISH). Chunks are gathered in a piece of
  * memory (gather); each piece is one APPEND, and a content that fits one piece is one STORE. Nothing is read from the client while one
  * is on its way. A content whose size is known goes through without being gathered. A feed works on its connection's loop, and

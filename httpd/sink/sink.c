@@ -35,7 +35,7 @@ struct sink {
     struct http_pipe *pipe;
     size_t piped;
     char *block;
-    bool copying; /* splice does not do */
+    bool copying; /* splice cannot be used */
 
     struct multipart *form;
     struct http_text raw; /* of MEMORY or BLOCK, that the form has not looked at */
@@ -435,7 +435,7 @@ struct sink *sink_open(const struct sink_options *options)
         .pass = sink_pass,
         .rewind = sink_rewind,
         .store = true,
-        /* What is at hand can be sent again: it needs no word. */
+        /* What is in memory can be sent again: no word is needed. */
         .asks = options->form || sink->hash || sink->socket_left > 0,
         .tries = TRIES,
         .stored = sink_concluded,

@@ -1,5 +1,5 @@
 /*
- * source: what all sources have in common: what they are told when they are opened, and the client's socket.
+ * source: what all sources have in common: what they are given when they are opened, and the client's socket.
  */
 #include "httpd/source/source.h"
 #include "httpd/files/http_lookup.h"

@@ -1,5 +1,5 @@
 /*
- * source_head: the memory is sent through an output of its own; then the other source has the word.
+ * source_head: the memory is sent through an output of its own; then the other source follows.
  */
 #include "httpd/source/source_head.h"
 #include "httpd/source/source_local.h"

@@ -1,6 +1,6 @@
 /*
- * source_local: a body that lies on this machine: from memory, by sendfile, or read by a worker where the file system cannot
- * tell what is cached; at the byte that cannot be read a relay goes on.
+ * source_local: a body that lies on this machine: from memory, by sendfile, or read by a worker where the file system does
+ * not say what is cached; at the byte that cannot be read a relay goes on.
  */
 #include "httpd/source/source_local.h"
 #include "common/file/file_window.h"
@@ -17,7 +17,7 @@
 /* What a worker brings into the page cache at a time: beyond it the kernel reads ahead by itself. */
 #define WARM_SIZE ((int64_t)256 * 1024)
 
-/* Where the file system cannot tell what is cached, a worker reads into memory: more at a time while the
+/* Where the file system does not say what is cached, a worker reads into memory: more at a time while the
  * client takes all of it. What a slow one leaves is not kept but read again, so that it costs no memory while
  * it is waited for. */
 #define BLOCK_MIN ((int64_t)64 * 1024)
@@ -30,7 +30,7 @@ struct local_read {
     struct open_file *file; /* held */
     int64_t offset;
     size_t size;
-    bool keep;   /* the bytes are wanted, not only their being cached */
+    bool keep;   /* the bytes are wanted, not only to have them cached */
     char *bytes; /* KEEP */
     ssize_t got;
     int errnum;
@@ -47,7 +47,7 @@ struct local_source {
     int64_t offset;  /* in the file, of the next byte to send */
     int64_t left;    /* bytes of the range to hand to the client */
     int64_t warm_to; /* up to here a worker has just read */
-    char *block;     /* bytes at OFFSET where the file system cannot tell */
+    char *block;     /* bytes at OFFSET where the file system does not say */
     size_t block_start, block_end;
     int64_t block_size; /* of the next one */
 };
@@ -105,7 +105,7 @@ static void local_hand_over(struct local_source *local, const char *why)
     }
 }
 
-/* What is to be said after local_hand_over() in the middle of a body. */
+/* The status after local_hand_over() in the middle of a body. */
 static enum source_status handed_over(struct local_source *local)
 {
     return local->failed ? SOURCE_FAILED : SOURCE_WAIT;

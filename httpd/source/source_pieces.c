@@ -195,7 +195,7 @@ struct source *source_pieces_open(const struct source_options *options)
     pieces->options.length = 0;
     pieces->options.resume = &pieces->resume;
     const struct http_settings *settings = options->loop->settings;
-    /* 1 ms: a body that is cut off at once is not taken up again after a pause either. */
+    /* 1 ms: a body that is cut off at once is not resumed after a pause either. */
     client_resume_init(&pieces->resume, (int)settings->live.failover_tries, 1,
                        settings->live.failover_tries > 0 ? settings->live.storage_timeout_ms : 1);
     pieces->left = options->length;

@@ -185,7 +185,7 @@ void media_cache_cancel(struct media_cache_wait *wait)
         wait->cancelled = true;
         return;
     }
-    media_film_release(wait->film); /* it may have been answered, but not been told yet */
+    media_film_release(wait->film); /* it may have been answered, but not been called back yet */
     free(wait);
 }
 

@@ -28,7 +28,8 @@ void media_cache_destroy(struct media_cache *cache);
 /* NULL without memory. */
 MUST_CHECK struct media_cache_loop *media_cache_loop_create(struct media_cache *cache,
                                                             struct http_loop *loop);
-/* On the loop's thread: what it has under way is given up. Workers may still be at it. NULL is ignored. */
+/* On the loop's thread: what it has under way is given up. Workers may still be busy with it. NULL is
+ * ignored. */
 void media_cache_loop_close(struct media_cache_loop *own);
 
 enum media_cache_result {

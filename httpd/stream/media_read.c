@@ -46,7 +46,7 @@ struct media_read {
 
     struct client_operation *operation;
     struct packet_call *call;
-    struct event event; /* of the call's socket; or at once, for an error that is to be told from the loop */
+    struct event event; /* of the call's socket; or at once, for an error to be reported from the loop */
     bool watched;
     struct client_resume resume;
     struct address dead;

@@ -28,7 +28,7 @@ void poster_failures_clear(struct poster_failures *failures);
 void poster_failures_add(struct poster_failures *failures, const char *film, uint32_t segment,
                          const struct error *error, int64_t until_ms);
 
-/* True: it is of no use to try SEGMENT of FILM at NOW_MS; ERROR says why. */
+/* True: it is pointless to try SEGMENT of FILM at NOW_MS; ERROR says why. */
 bool poster_failures_find(struct poster_failures *failures, const char *film, uint32_t segment,
                           int64_t now_ms, struct error *error);
 

@@ -28,7 +28,7 @@ void poster_service_destroy(struct poster_service *service); /* NULL is ignored 
 
 /* On a worker: asks reel-poster, for at most ten seconds per step. *JPEG is the caller's, malloc'd. False: ERROR says why, in words
  * for whoever asked: ERROR_MALFORMED where no picture can be made of it, ERROR_EXHAUSTED where none can be made now. *HOLDS_MS: for how
- * long it is of no use to try that again; 0: it is not the film's fault. */
+ * long it is pointless to try that again; 0: it is not the film's fault. */
 MUST_CHECK bool poster_service_ask(const struct poster_service *service, const struct poster_request *request,
                                    const uint8_t *film, uint8_t **jpeg, size_t *size, int64_t *holds_ms,
                                    struct error *error);

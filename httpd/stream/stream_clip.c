@@ -1,6 +1,6 @@
 /*
- * stream_clip: has a worker make the head of a clip, in one job, and tells the loop when it is there. A clip that nobody waits
- * for any more is freed when its job ends.
+ * stream_clip: has a worker make the head of a clip, in one job, and notifies the loop when it is there. A clip that nobody
+ * waits for any more is freed when its job ends.
  */
 #include "httpd/stream/stream_clip.h"
 #include <stdlib.h>

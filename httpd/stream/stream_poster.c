@@ -31,7 +31,7 @@ struct stream_poster {
     struct stream_repack *repack;
     bool working;
     bool waiting; /* for another one that makes this very picture */
-    bool leading; /* others may wait for what becomes of this one */
+    bool leading; /* others may wait for the outcome of this one */
     struct poster_waiter waiter;
     size_t charged; /* of the loops' budget of memory */
     uint8_t *jpeg;

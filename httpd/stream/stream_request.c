@@ -63,7 +63,7 @@ static void make_clip(struct stream_request *request)
 
 /* ---- all files are known ---- */
 
-/* What could not be had of the files beside the first one is left out. */
+/* What could not be read of the files beside the first one is left out. */
 static void stream_leave_out(const struct stream_request *request)
 {
     for (size_t i = 0; i < request->count; i++) {
@@ -284,7 +284,7 @@ static bool read_picture_name(struct stream_request *request, const struct http_
     return true;
 }
 
-/* A part of a stream that a playlist led to. Whatever else calls itself v is ignored, as any query is. */
+/* A part of a stream that a playlist led to. Any other v is ignored, like any query. */
 static void read_version(struct stream_request *request, struct http_text version)
 {
     if (request->name.resource == MEDIA_MASTER || request->name.resource == MEDIA_MANIFEST ||

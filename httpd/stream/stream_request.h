@@ -1,6 +1,6 @@
 /*
  * stream_request: a request below /hls, /dash or /info from its target to what is answered: the files looked up, their indexes
- * found, playlists and heads of segments made. The loop's thread only; what takes long is a worker's.
+ * found, playlists and heads of segments made. The loop's thread only; what takes long is left to a worker.
  */
 #ifndef REEL_HTTPD_STREAM_REQUEST_H
 #define REEL_HTTPD_STREAM_REQUEST_H
@@ -32,7 +32,7 @@ enum stream_outcome {
     STREAM_REFUSED, /* 415: ERROR says why */
     STREAM_OFF,     /* 501: ERROR says what is missing */
     STREAM_BUSY,    /* 503: ERROR says why */
-    STREAM_FAILED,  /* ERROR: of the look-up, the storage servers, or for want of memory */
+    STREAM_FAILED,  /* ERROR: of the look-up, the storage servers, or for lack of memory */
 };
 
 struct stream_result {

@@ -85,7 +85,7 @@ void stream_segment_init(struct stream_request *request);
 
 /* True: what was made before is the answer. */
 MUST_CHECK bool stream_text_find(struct stream_request *request);
-/* For the next one who asks. BODY NULL: nothing is kept. */
+/* For the next request. BODY NULL: nothing is kept. */
 void stream_text_keep(struct stream_request *request, struct stream_body *body);
 /* On a worker. MATERIAL (malloc'd, NULL for none), of SIZE bytes, is taken over. */
 void stream_text_build(struct stream_request *request, uint8_t *material, size_t size);

@@ -1,5 +1,5 @@
 /*
- * stream_text: playlists, manifests, facts and subtitles: made on a worker, and kept for the next one who asks.
+ * stream_text: playlists, manifests, facts and subtitles: made on a worker, and kept for the next request.
  */
 #include "httpd/stream/stream_build.h"
 #include "httpd/stream/stream_repack.h"
@@ -52,7 +52,7 @@ bool stream_text_find(struct stream_request *request)
     return true;
 }
 
-/* A file that it is made of could not be read, which says nothing of the file: the next one who asks may get all of them. */
+/* A file that it is made of could not be read, which says nothing of the file: the next request may get all of them. */
 static bool lacks_for_now(const struct stream_request *request)
 {
     for (size_t i = 0; i < request->count; i++) {

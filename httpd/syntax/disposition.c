@@ -32,7 +32,7 @@ static bool is_attribute_character(unsigned char c)
            (c != '\0' && strchr("!#$&+-.^_`|~", c));
 }
 
-/* What stands in a quoted string and is read the same by every browser: quotes, backslashes and percent signs
+/* What may be in a quoted string and is read the same by every browser: quotes, backslashes and percent signs
  * are not (RFC 6266 appendix D). */
 static bool disposition_is_plain(unsigned char c)
 {

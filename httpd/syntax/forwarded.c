@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define ENTRIES_MAX 64 /* more proxies than that are nobody's: the first ones are not looked at */
+#define ENTRIES_MAX 64 /* nobody has more proxies than that: the first ones are not looked at */
 
 /* "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80" -> the numeric address. */
 static bool read_address(struct http_text text, char address[FORWARDED_ADDRESS_SIZE])

@@ -1,6 +1,6 @@
 /*
  * forwarded: who the client behind trusted proxies is, from X-Forwarded-For or Forwarded (RFC 7239). Each proxy appends the
- * address that it saw; what stands before an entry of a proxy that is not trusted is anybody's. Pure.
+ * address that it saw; what precedes an entry of a proxy that is not trusted may come from anybody. Pure.
  */
 #ifndef REEL_HTTPD_FORWARDED_H
 #define REEL_HTTPD_FORWARDED_H

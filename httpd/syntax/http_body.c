@@ -40,7 +40,7 @@ static enum http_body_state skip_length(struct http_body *body, size_t size, siz
     return body->left == 0 ? HTTP_BODY_DONE : HTTP_BODY_MORE;
 }
 
-/* One byte of framing. False: it must not stand here. */
+/* One byte of framing. False: it must not be here. */
 static bool framing_byte(struct http_body *body, char c)
 {
     if (body->line++ == LINE_MAX_BYTES)

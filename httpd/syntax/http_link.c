@@ -1,6 +1,6 @@
 /*
- * http_link: parameters and cookies are taken as they are written, without decoding: whoever makes links writes nothing that needs it,
- * and what is written in another way is no link.
+ * http_link: parameters and cookies are taken as they are written, without decoding: a proper link has nothing that needs it, and what
+ * is written in another way is not one.
  */
 #include "httpd/syntax/http_link.h"
 
@@ -132,7 +132,7 @@ enum http_link_form http_link_find(const struct http_link_marks *marks, const st
     return form;
 }
 
-/* ---- what nobody else may see ---- */
+/* ---- what must not be shown ---- */
 
 struct mask {
     char *out;
@@ -186,7 +186,7 @@ static void put_path(struct mask *mask, struct http_text before, struct http_tex
     }
 }
 
-/* ITEM's name, if its value is a signature, also where it is written in a way that is no link's: whoever reads the log could mend that. */
+/* ITEM's name, if its value is a signature, also where it is written in a way that no link is: a reader of the log could correct that. */
 static struct http_text signature_name(struct http_text item)
 {
     static const char *const names[] = {"s", "S", "%73", "%53"};

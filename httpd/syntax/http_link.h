@@ -1,6 +1,6 @@
 /*
  * http_link: where a request carries a signed link (common/auth/link_token.h): in its query, in the path before /files/, or in a cookie;
- * and texts without the part of one that nobody else may see. Pure.
+ * and texts without the part of one that must not be shown. Pure.
  *
  *   /files/...?e=EXPIRES&k=KEY&s=SIGNATURE     these three side by side, in this order, each once
  *   /t/KEY.EXPIRES.SCOPE.SIGNATURE/files/...   relative links inherit it

@@ -86,8 +86,8 @@ static void coalesce_all(struct http_range_set *set)
 enum http_range_verdict http_range_parse(struct http_text value, int64_t size, struct http_range_set *set)
 {
     set->count = 0;
-    /* Nothing of an empty file can be told apart from all of it, and proxies that ask piece by piece (nginx's slice) take
-     * 416 for a failure. */
+    /* No part of an empty file differs from all of it, and proxies that ask piece by piece (nginx's
+     * slice) take 416 for a failure. */
     if (size == 0)
         return HTTP_RANGE_WHOLE;
     value = http_text_trim(value);

@@ -32,7 +32,7 @@ struct http_range_set {
 /* VALUE of the Range field against a file of SIZE bytes. The ranges come in the order of the request, those
  * that overlap or nearly touch joined. A field that breaks the grammar, has another unit or asks for more
  * than HTTP_RANGES_MAX ranges is ignored (section 14.2 lets a server do so). With several ranges left the
- * caller compares http_range_multipart_length() with SIZE: an answer that is longer than the file is no use
+ * caller compares http_range_multipart_length() with SIZE: an answer that is longer than the file is useless
  * (section 17.15). */
 enum http_range_verdict http_range_parse(struct http_text value, int64_t size, struct http_range_set *set);
 
@@ -41,7 +41,7 @@ enum http_range_verdict http_range_parse(struct http_text value, int64_t size, s
 #define HTTP_RANGE_BOUNDARY_SIZE  25  /* with its NUL */
 #define HTTP_RANGE_PART_HEAD_SIZE 320 /* enough for every head that http_range_part_head() writes */
 
-/* A boundary out of 96 random bits; a file that contains it by chance is not to be expected in this universe.
+/* A boundary out of 96 random bits; no file will ever contain it by chance.
  */
 void http_range_boundary(const uint8_t random[12], char boundary[HTTP_RANGE_BOUNDARY_SIZE]);
 

@@ -1,7 +1,7 @@
 /*
  * http_request: http-parser 2.9 splits a head into lines; everything else, and all that the library lets through, is decided
  * here. The library is named in parser_of(), in the four callbacks, in find_method() and parser_failed(): llhttp, its
- * successor, has the same callbacks, pauses by returning HPE_PAUSED, and tells where by llhttp_get_error_pos().
+ * successor, has the same callbacks, pauses by returning HPE_PAUSED, and reports where by llhttp_get_error_pos().
  */
 #include "httpd/syntax/http_request.h"
 #include "httpd/syntax/http_authority.h"
@@ -75,7 +75,7 @@ static const char *const field_names[HTTP_FIELD_COUNT] = {
     [HTTP_FIELD_TRACEPARENT] = "traceparent",
 };
 
-/* HTTP_FIELD_COUNT for a field that nobody looks at. */
+/* HTTP_FIELD_COUNT for a field that is not used here. */
 static enum http_field find_field(struct http_text name)
 {
     for (int i = 0; i < HTTP_FIELD_COUNT; i++) {
@@ -213,7 +213,7 @@ bool http_request_lines(const struct http_request *request, const char *base, en
     return true;
 }
 
-/* A field that must stand once and stands twice says nothing that could be relied upon. */
+/* A field that must appear once and appears twice cannot be relied upon. */
 static struct http_text single(const struct http_request *request, const char *base, enum http_field field)
 {
     if (http_request_field_count(request, field) != 1)

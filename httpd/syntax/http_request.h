@@ -16,7 +16,7 @@
 #include "httpd/syntax/http_conditions.h"
 #include "httpd/syntax/http_text.h"
 
-/* Fields that somebody here looks at. */
+/* Fields that are used here. */
 enum http_field {
     HTTP_FIELD_HOST,
     HTTP_FIELD_CONNECTION,

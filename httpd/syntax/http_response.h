@@ -53,7 +53,7 @@ void http_response_end(struct http_output *out, bool keep_alive, int minor_versi
 void http_response_interim(struct http_output *out, int status);
 
 /* The body of an error answer, as JSON or plain text: status, phrase, what happened, request ID. BUFFER is
- * filled and NUL-terminated, cut where SIZE does not do. Returns the number of bytes. MESSAGE is plain text
+ * filled and NUL-terminated, cut where SIZE is too small. Returns the number of bytes. MESSAGE is plain text
  * of ours. */
 size_t http_error_body(char *buffer, size_t size, bool json, int status, const char *message,
                        const char *request_id);

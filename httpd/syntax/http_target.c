@@ -61,7 +61,7 @@ static enum http_target_kind decode_field(struct http_text segment, char *field,
         return HTTP_TARGET_BROKEN;
     if (length == HTTP_TEXT_LONG || length == 0)
         return HTTP_TARGET_UNKNOWN;
-    /* No path is ever made of a segment, yet whoever sends these means no file of ours. */
+    /* No path is ever made of a segment, but a client that sends these means no file of ours. */
     if (strcmp(field, ".") == 0 || strcmp(field, "..") == 0)
         return HTTP_TARGET_BROKEN;
     return HTTP_TARGET_FILE;

@@ -36,7 +36,7 @@ bool http_text_is_token_character(char c);
 
 /* Percent-decoding (RFC 3986 section 2.1), once, into OUT of CAPACITY bytes. PLUS: '+' is a space. Returns
  * the number of bytes, HTTP_TEXT_BROKEN for a '%' without two hex digits or a NUL, HTTP_TEXT_LONG where
- * CAPACITY does not do. */
+ * CAPACITY is too small. */
 #define HTTP_TEXT_BROKEN (-1)
 #define HTTP_TEXT_LONG   (-2)
 int64_t http_text_percent_decode(struct http_text text, bool plus, char *out, size_t capacity);

@@ -12,7 +12,7 @@ enum step {
     STEP_DELIMITER_END, /* behind a delimiter: CR LF, or two hyphens */
     STEP_HEAD,
     STEP_CONTENT,
-    STEP_CONTENT_ENDS, /* a delimiter came behind content: its end is to be told */
+    STEP_CONTENT_ENDS, /* a delimiter came behind content: its end is to be reported */
     STEP_EPILOGUE,
     STEP_BROKEN,
 };

@@ -10,7 +10,7 @@
 
 #define MULTIPART_BOUNDARY_MAX 70   /* RFC 2046 section 5.1.1 */
 #define MULTIPART_HEAD_MAX     2048 /* bytes of a part's head */
-#define MULTIPART_FIELD_SIZE   64   /* of a field's name, NUL included; a longer one is nobody's */
+#define MULTIPART_FIELD_SIZE   64   /* of a field's name, NUL included; a longer one is unknown */
 
 enum multipart_event {
     MULTIPART_MORE,    /* everything was taken: call again with more */

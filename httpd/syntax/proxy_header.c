@@ -1,5 +1,5 @@
 /*
- * proxy_header: both versions; what stands in a header is a stranger's until the peer is known to be a proxy.
+ * proxy_header: both versions; a header is not trusted until the peer is known to be a proxy.
  */
 #include "httpd/syntax/proxy_header.h"
 

@@ -25,7 +25,7 @@ enum proxy_header_state {
     PROXY_HEADER_BROKEN, /* no such header, or a broken one: the connection is to be closed */
 };
 
-/* PEER gets the client's address and port where the header tells one; it is left alone for LOCAL, UNKNOWN (the proxy speaks for
+/* PEER gets the client's address and port where the header names one; it is left alone for LOCAL, UNKNOWN (the proxy speaks for
  * itself) and families that are not IP. */
 enum proxy_header_state proxy_header_parse(const void *bytes, size_t size, size_t *used,
                                            union http_peer *peer);

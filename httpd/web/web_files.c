@@ -1,5 +1,5 @@
 /*
- * web_files: the assembler takes the files in as they are (.incbin), so that neither a tool nor a generated file stands between
+ * web_files: the assembler takes the files in as they are (.incbin), so that neither a tool nor a generated file comes between
  * them and the program. CMake names the folder, and builds this again when one of them changes.
  */
 #include "httpd/web/web_files.h"

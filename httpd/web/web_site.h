@@ -18,7 +18,7 @@ struct web_page {
 
 struct web_site;
 
-#define WEB_SITE_HLS "hls.mjs" /* hls.js, where it is at hand */
+#define WEB_SITE_HLS "hls.mjs" /* hls.js, where it is available */
 
 /* Some milliseconds, for the compression and for reading what is in FOLDER ("": nothing is). NULL without memory. */
 MUST_CHECK struct web_site *web_site_create(const char *folder);
