@@ -86,7 +86,7 @@ def daemon_pages(name):
     lines = head(program, 8, version, summary)
     lines += [".SH SYNOPSIS", f"{bold(program)} [{bold('-c')} {italic('FILE')}] [{bold('-o')} {italic('SECTION.NAME=VALUE')}]... [{bold('-d')}]",
               ".SH DESCRIPTION", roff(f"{program} is a daemon of Reelstore, which stores media files across machines and streams them over HTTP: it {summary}."),
-              f"It reads {italic(about['file'])}, stays in the foreground unless told otherwise, and reports to systemd when it is ready.",
+              f"It reads {italic(about['file'])}, stays in the foreground unless started with -d, and reports to systemd when it is ready.",
               f"Under systemd it is {bold(program + '.service')}.", ".SH OPTIONS"]
     lines += option_list(about["command_line"])
     lines += [".SH SIGNALS", ".TP", bold("SIGTERM") + ", " + bold("SIGINT"), "Finish the requests under way, and end; a second one ends at once.",

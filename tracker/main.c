@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 {
     const struct daemon_spec spec = {
         .name = "tracker",
-        .summary = "knows the storage servers of every group and tells clients which to ask",
+        .summary = "knows the storage servers of every group and names them to clients",
         .role = KEY_ROLE_TRACKER,
         .admin_port = 21100,
         .options = tracker_options,

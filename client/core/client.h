@@ -26,7 +26,7 @@ struct client;
 
 /* What the clients of one process know together, each on a loop of its own: the last location of every user that any of
  * them learned, used while every tracker is away, so that all of them go on or none does; and whether one answers.
- * Thread-safe; no lock is taken but to ask a tracker, or for want of one. */
+ * Thread-safe; no lock is taken but to ask a tracker, or for lack of one. */
 struct client_shared;
 MUST_CHECK struct client_shared *client_shared_create(size_t location_entries_max); /* NULL without memory */
 void client_shared_destroy(struct client_shared *shared); /* after its clients; NULL is ignored */

@@ -67,7 +67,7 @@ void client_location_forget(struct client *client, const struct proto_file_key *
         cache_remove(client->options.shared->locations, key, size);
 }
 
-/* STALE: for want of a tracker, whatever its age; then what all clients know together counts alone, so that
+/* STALE: for lack of a tracker, whatever its age; then what all clients know together counts alone, so that
  * they say the same. */
 const struct client_location *client_location_recall(struct client *client, const struct proto_file_key *key,
                                                      bool stale)

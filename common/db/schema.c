@@ -248,7 +248,7 @@ static bool schema_ask(struct run *run, const struct script *script, const struc
 
 /* ---- running ---- */
 
-static void tell(struct run *run, const char *name, const char *text, int64_t rows)
+static void report_step(struct run *run, const char *name, const char *text, int64_t rows)
 {
     if (!run->out)
         return;
@@ -286,7 +286,7 @@ static bool schema_run_statement(struct run *run, const struct script *script, s
         return true;
     run->steps++;
     if (script->say[0] != '\0')
-        tell(run, script->name, script->say, rows ? affected : 0);
+        report_step(run, script->name, script->say, rows ? affected : 0);
     return true;
 }
 
@@ -352,7 +352,7 @@ static bool create_database(struct run *run, const struct schema_scripts *script
         return false;
     run->steps++;
     snprintf(sql, sizeof(sql), "created database %s", name);
-    tell(run, scripts->name, sql, 0);
+    report_step(run, scripts->name, sql, 0);
     return true;
 }
 
@@ -421,7 +421,7 @@ bool schema_apply(const char *url, const struct schema_scripts *scripts, FILE *o
     else
         snprintf(text, sizeof(text), "database %s is up to date: nothing to do", parsed.text);
     if (good)
-        tell(&run, scripts->name, text, 0);
+        report_step(&run, scripts->name, text, 0);
     db_shared_destroy(&shared);
     db_url_clear(&parsed);
     return good;

@@ -70,7 +70,7 @@ static void send_finish(struct file_send *send, const struct error *error)
     done(argument, sent, error);
 }
 
-/* Where the system refuses the event (epoll_ctl(2) for want of memory or watches), that costs this transfer. */
+/* Where the system refuses the event (epoll_ctl(2) for lack of memory or watches), that costs this transfer. */
 static void wait_for(struct file_send *send, struct event *event, int64_t delay_ms)
 {
     const struct timeval delay = duration_timeval(delay_ms);

@@ -52,7 +52,7 @@ static bool connection_arm_timer(struct packet_connection *connection)
 /*
  * The read event stays armed through a request and is taken out only when it fires at the wrong time; the
  * timer stays armed while deadlines move away and looks again when it fires. So a request in one piece with a
- * reply in one piece costs no epoll_ctl(2) and seldom a timer. False: the system refuses an event (epoll_ctl(2) for want
+ * reply in one piece costs no epoll_ctl(2) and seldom a timer. False: the system refuses an event (epoll_ctl(2) for lack
  * of memory or watches), so that the connection would wait for ever. A broken one waits for its handler alone.
  */
 static bool connection_arm(struct packet_connection *connection)

@@ -22,7 +22,7 @@ struct tls_server {
     pthread_mutex_t mutex;
     struct tls_set *set; /* guarded: a reload exchanges it */
     struct tls_tickets *tickets;
-    bool kernel; /* kTLS can be had */
+    bool kernel; /* kTLS is available */
 };
 
 struct tls_client {

@@ -24,7 +24,7 @@ static bool is_text(const struct ebml_film *film, uint64_t number)
     return false;
 }
 
-/* POSITIONS: of a track of subtitles. Without the place of the block they are of no use; nor are more than there is room for. */
+/* POSITIONS: of a track of subtitles. Without the place of the block they are useless; so are more than there is room for. */
 static void note_text(const struct cue_reader *reader, uint64_t number, struct media_view positions)
 {
     struct ebml_element position, relative;

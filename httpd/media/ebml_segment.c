@@ -156,7 +156,7 @@ static bool begins(const struct ebml_segment *segment, uint32_t number)
            segment->clusters.cluster >= film->cuts[number].position;
 }
 
-/* What comes before the first picture that can be decoded is of no use. */
+/* What comes before the first picture that can be decoded is useless. */
 static bool is_useless(const struct ebml_segment *segment, const struct part *part)
 {
     return part->source->kind == MEDIA_VIDEO && part->count == 0 && !segment->block.key;

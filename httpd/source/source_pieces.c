@@ -145,7 +145,7 @@ static enum source_status pieces_send(struct source *source, struct transport to
             if (status != SOURCE_READY)
                 return status;
         }
-        /* Nothing is at hand behind a piece: its last bytes are not to wait for more. */
+        /* Nothing follows a piece yet: its last bytes are not to wait for more. */
         enum source_status status = send_piece(pieces, to, out, last || pieces->left > 0, budget);
         if (status == SOURCE_FAILED)
             return piece_failed(pieces);
