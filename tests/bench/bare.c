@@ -56,7 +56,7 @@ static bool reply(int fd, uint8_t status, int64_t length, int flags)
     return send_all(fd, header, sizeof(header), flags);
 }
 
-/* A file lies under its file ID; which directory, its bytes tell. */
+/* A file lies under its file ID; its bytes decide in which directory. */
 static int directory_of(const char *file)
 {
     uint32_t hash = 2166136261u;

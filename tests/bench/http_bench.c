@@ -2,7 +2,7 @@
  * http-bench: a load generator for HTTP/1.1 servers that is not itself what is measured: keep-alive
  * connections driven by epoll from a few threads, heads parsed once, bodies discarded in the kernel
  * (MSG_TRUNC). For whole files at full speed, for small requests, and (--rate) for many slow streams, whose
- * longest stall it tells. Ends by itself.
+ * longest stall it reports. Ends by itself.
  */
 #include "common/base/address.h"
 #include "common/base/clock.h"

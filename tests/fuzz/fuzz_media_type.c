@@ -24,7 +24,7 @@ static void check(const char *type)
     }
 }
 
-/* The first byte tells how many bytes are the name, which follows; the rest is content. */
+/* The first byte says how many bytes are the name, which follows; the rest is content. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char name[256] = "";

@@ -1,7 +1,7 @@
 /*
  * lossy_db: stands between a room and the real database (linked with --wrap, see tests/CMakeLists.txt) and loses
  * an answer at the moment that a test names: the statement runs or not, something happens meanwhile, and the
- * caller is told what the test wants. Included by tests only.
+ * caller gets what the test wants. Included by tests only.
  */
 #ifndef REEL_TESTS_LOSSY_DB_H
 #define REEL_TESTS_LOSSY_DB_H

@@ -29,10 +29,9 @@ struct mkv_maker {
     const char *video;  /* codec; NULL: H.264 */
     const char *audio;  /* codec; NULL: AAC; "": no sound */
     struct media_view audio_private, audio_frame; /* empty: those of AAC */
-    struct media_view video_private,
-        video_frame;             /* empty: those of H.264; frames are told apart by what follows */
-    struct media_view encodings; /* of the sound: the body of ContentEncodings */
-    uint64_t delay_ns;           /* CodecDelay of the sound */
+    struct media_view video_private, video_frame; /* empty: those of H.264; frames differ by what follows */
+    struct media_view encodings;                  /* of the sound: the body of ContentEncodings */
+    uint64_t delay_ns;                            /* CodecDelay of the sound */
     const char
         *text; /* codec of subtitles (track 3, French, 1.5 s at the beginning of each cluster); NULL: none */
     struct media_view text_frame, text_encodings;

@@ -1,4 +1,4 @@
-/* reel-storage as a whole, with a real tracker and ID server: joins, stores, serves, reloads, tells how it is, ends. */
+/* reel-storage as a whole, with a real tracker and ID server: joins, stores, serves, reloads, reports its state, ends. */
 #include "tests/unit/library/files.h"
 #include "tests/unit/library/real_daemon.h"
 #include "tests/unit/library/scripted_peer.h"

@@ -1,4 +1,4 @@
-/* Which address of a storage server a client is told, and from where storage servers are taken. */
+/* Which address of a storage server a client gets, and from where storage servers are taken. */
 #include "tracker/admission.h"
 #include "tracker/loop_watch.h"
 #include "tracker/reach.h"

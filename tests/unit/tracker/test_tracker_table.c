@@ -245,7 +245,7 @@ static void servers_on_one_host_are_told_apart_by_their_connections(void **state
     table_connection_closed(table, 1, now());
     assert_true(beat(table, 3, "10.0.0.1", "media1"));
     assert_int_equal(state_of(table, 23000), TABLE_ACTIVE);
-    /* With both lost nobody can tell. */
+    /* With both lost it cannot be known. */
     table_connection_closed(table, 2, now());
     assert_false(beat(table, 3, "10.0.0.1", "media1"));
     /* LOAD says its port. */

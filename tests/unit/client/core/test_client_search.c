@@ -70,7 +70,7 @@ struct world {
     struct loop *loop;
     struct client *client;
     struct tracker tracker;
-    sem_t done; /* for each that was told something, and for each errand */
+    sem_t done; /* for each that was answered, and for each errand */
     struct ask *asks;
     struct task soon;
     uint64_t last_turn;
@@ -79,9 +79,9 @@ struct world {
 
 struct ask {
     struct world *world;
-    struct client_operation *operation; /* NULL: told, or cancelled */
+    struct client_operation *operation; /* NULL: answered, or cancelled */
     struct client_location location;
-    int code, place; /* how many were told before */
+    int code, place; /* how many were answered before */
     void (*then)(struct ask *ask);
     const char *user;
     bool fresh, create;
@@ -489,7 +489,7 @@ static void who_is_told_may_ask_again(void **state)
     world_close(&world);
 }
 
-/* After TURN_MAX have been told, in the same turn. */
+/* After TURN_MAX have been answered, in the same turn. */
 static void end_soon(struct ask *ask)
 {
     struct world *world = ask->world;
@@ -511,7 +511,7 @@ static void the_client_may_end_while_others_wait_for_their_turn(void **state)
     world_close(&world);
 
     world_open(&world);
-    world.asks[0].then = end_soon; /* before the task that tells the next ones */
+    world.asks[0].then = end_soon; /* before the task that answers the next ones */
     on_loop(&world, begin_all);
     let_answer(&world, 0, 0);
     wait_told(&world, TURN_MAX + 1);

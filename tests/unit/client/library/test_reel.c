@@ -696,7 +696,7 @@ static void what_is_no_beginning_of_the_file_is_left_as_it_is(void **state)
     (void)state;
     world_open(&world, 1);
     upload_content(&world, "f", 1000);
-    /* Shorter: the digest tells. */
+    /* Shorter: the digest shows it. */
     write_file(world.path, "something else", 14);
     assert_false(reel_download_path(world.reel, &download, world.path, &error));
     assert_int_equal(error.code, REEL_E_DIGEST);

@@ -245,7 +245,7 @@ static void a_file_that_changed_is_another_upload(void **state)
     place_close(&place);
 }
 
-/* The same times and size, other bytes: only the digest tells, and then nothing is stored. */
+/* The same times and size, other bytes: only the digest shows it, and then nothing is stored. */
 static void a_change_that_only_the_digest_tells_is_found(void **state)
 {
     struct place place;
@@ -427,7 +427,7 @@ static void a_file_that_changes_while_it_goes_in_pieces_is_not_stored(void **sta
     assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, id), ERROR_NOT_FOUND);
     close(fd);
     place_close(&place);
-    /* Bytes that changed behind the same times: the digest of the whole tells, and nothing is left of it. */
+    /* Bytes that changed behind the same times: the digest of the whole shows it, and nothing is left of it. */
     place_open(&place);
     place.pieces = 4;
     watched = (struct watched){0};

@@ -1,4 +1,4 @@
-/* A condition variable waits by the monotonic clock, as long as it is told; a duration in the form of a timer. */
+/* A condition variable waits by the monotonic clock, as long as asked; a duration in the form of a timer. */
 #include "common/base/clock.h"
 #include "common/base/condition.h"
 #include "common/base/duration.h"

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the name server: "name" stands for what it is told ---- */
+/* ---- the name server: "name" stands for what the test sets ---- */
 
 static pthread_mutex_t zone_lock = PTHREAD_MUTEX_INITIALIZER;
 static char zone[256]; /* addresses separated by blanks; empty: it is away */

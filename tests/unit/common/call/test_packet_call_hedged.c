@@ -399,7 +399,7 @@ static void a_failure_leaves_those_that_were_asked_meanwhile_their_time(void **s
     assert_true(loop_wait_until(was_refused, &question));
     assert_int_equal(atomic_load(&question.done), 0);
     assert_true(loop_wait_until(is_done, &question));
-    /* What a server said outranks that another one was silent, and the text tells both. */
+    /* What a server said outranks that another one was silent, and the text names both. */
     assert_int_equal(question.error.code, ERROR_UNAVAILABLE);
     assert_non_null(strstr(question.error.text, "overloaded"));
     assert_non_null(strstr(question.error.text, second.address));

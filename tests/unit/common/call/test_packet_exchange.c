@@ -1,4 +1,4 @@
-/* One request and its reply on a socket pair: what is sent, how each end is told apart, and when nothing is said. */
+/* One request and its reply on a socket pair: what is sent, how each end is distinguished, and when nothing is said. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

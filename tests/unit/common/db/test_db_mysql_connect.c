@@ -284,7 +284,7 @@ static void a_text_that_another_character_set_would_read_as_sql_stays_a_text(voi
 
 static void a_server_that_does_not_keep_what_it_says_is_a_concern(void **state)
 {
-    /* Whoever accepts that a power cut takes the last second is told of what a crash of the server alone takes. */
+    /* Whoever accepts that a power cut takes the last second is warned of what a crash of the server alone takes. */
     static const struct {
         const char *option, *another, *said, *said_relaxed;
     } cases[] = {

@@ -254,7 +254,7 @@ static void a_redacted_url_never_shows_the_password(void **state)
         {"u:secret@h/x", "u:***@h/x"},
         {"u:secret", "u:***"},
         {"mysql://u:secret/x", "mysql://u:***"},
-        {"mysql://u:12,secret/x", "mysql://u:12,secret/x"}, /* two hosts, as far as anybody can tell */
+        {"mysql://u:12,secret/x", "mysql://u:12,secret/x"}, /* two hosts, as far as anybody can know */
         {"mysql://u:123456/x", "mysql://u:***"},
         {"mysql://h/x?tls=off&passwd=secret&ca=/y", "mysql://h/x?tls=off&passwd=***&ca=/y"},
         {"mysql://u@h/x?pw=se?cret", "mysql://u@h/x?pw=***"},
@@ -864,7 +864,7 @@ static void a_locked_file_is_transient_and_reading_goes_on(void **state)
     assert_int_equal(db_run_wait(db, &job.job), DB_TRANSIENT);
     assert_true(job.times >= 2); /* it was tried again until its time was over */
     assert_non_null(strstr(job.job.error.text, "locked"));
-    assert_non_null(strstr(job.job.error.text, "BEGIN")); /* told before anything was read */
+    assert_non_null(strstr(job.job.error.text, "BEGIN")); /* reported before anything was read */
     assert_int_equal(count_rows(db), 0);
     assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(db_run_wait(db, &job.job), DB_OK);

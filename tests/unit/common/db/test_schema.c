@@ -18,7 +18,7 @@
 
 /* ---- both ---- */
 
-/* Applies; what was told on OUT is returned, to be freed. */
+/* Applies; what was reported on OUT is returned, to be freed. */
 static char *apply(const char *url, const struct schema_scripts *scripts)
 {
     struct error error = {0};

@@ -1,6 +1,6 @@
 /*
- * tls_door: guests over pairs of sockets, on a loop that runs: who passes, who is told that TLS is spoken here, how many
- * are under way at once, and what becomes of those who stand still.
+ * tls_door: guests over pairs of sockets, on a loop that runs: which pass, which get the answer that TLS is spoken here,
+ * how many are under way at once, and what becomes of those who stand still.
  */
 #include "common/base/clock.h"
 #include "common/transport/tls_door.h"

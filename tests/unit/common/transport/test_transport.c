@@ -1,6 +1,6 @@
 /*
  * transport: content through pairs of sockets, plain and under TLS: that what is sent comes, however little the sockets take,
- * that every end is told apart, and that no error stays in OpenSSL's queue.
+ * that every end is distinguished, and that no error stays in OpenSSL's queue.
  */
 #include "common/base/log.h"
 #include "common/transport/tls_internal.h"

@@ -279,7 +279,7 @@ static void a_time_in_the_future_is_not_told(void **state)
     add_file(&test->cluster.group, "future", 10, "", "video/mp4");
     test->cluster.group.files[3].created = time(NULL) + 3600;
     ask(test, "GET", "/files/future", "If-Modified-Since: Fri, 01 Jan 2100 00:00:00 GMT\r\n", &answer);
-    assert_int_equal(answer.status, 200); /* no condition on a date that is not told */
+    assert_int_equal(answer.status, 200); /* no condition on a date that is not stated */
     assert_null(strstr(answer.head, "Last-Modified"));
     assert_true(http_answer_has(&answer, "ETag: \"abababababababababababababababab\""));
     free(answer.body);

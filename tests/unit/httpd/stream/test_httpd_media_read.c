@@ -293,7 +293,7 @@ static void a_reading_that_is_cancelled_leaves_its_memory_to_the_worker(void **s
     loop_do(world->loop.loop, on_loop_cancel, world);
     disk_comes_back(world);
     read_and_expect(world, 'd');
-    assert_int_equal(atomic_load(&world->answers), world->awaited); /* the cancelled one has told nobody */
+    assert_int_equal(atomic_load(&world->answers), world->awaited); /* the cancelled one called nobody back */
 }
 
 int main(void)

@@ -341,7 +341,7 @@ static void nobody_waits_for_ever_and_not_too_many(void **state)
         assert_true(loop_wait_until(is_told, &wishes[i]));
         assert_int_equal(wishes[i].value, -1);
         assert_int_equal(wishes[i].error.code, ERROR_UNAVAILABLE);
-        assert_non_null(strstr(wishes[i].error.text, dead)); /* it tells who did not answer */
+        assert_non_null(strstr(wishes[i].error.text, dead)); /* it names who did not answer */
     }
     end_world(&world);
 }

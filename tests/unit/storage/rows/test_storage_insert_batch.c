@@ -584,7 +584,7 @@ static void rows_of_a_written_group_that_get_no_turn_are_in_doubt(void **state)
     }
     assert_int_equal(added, book.last_of[0]);
     assert_int_equal(doubted, book.last_of[1] - book.last_of[0]);
-    assert_int_equal(book.writes, 2); /* whoever had no number yet was told at once */
+    assert_int_equal(book.writes, 2); /* whoever had no number yet was answered at once */
     expect_order();
     /* And the next one who comes has both stages for itself. */
     submits_nothing = false;

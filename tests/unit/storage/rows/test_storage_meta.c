@@ -164,7 +164,7 @@ static void a_statement_that_arrives_late_changes_nothing(void **state)
         assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
         assert_int_equal(row.stat.deleted, 0);
     }
-    /* Deleted again in the same second: only its change_id tells the one deletion from the other. */
+    /* Deleted again in the same second: only its change_id distinguishes the two deletions. */
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     meta_world_beside(&world, "UPDATE t_file_02 SET deleted_at = 5 WHERE id = 'file1'");
     see(&world, &restoration);
@@ -774,7 +774,7 @@ static void a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembere
     meta_world_end(&world);
 }
 
-/* What was asked first is heard last: whoever was told by the later one, as an upload is that finds its file there, sees no older row. */
+/* What was asked first is answered last: whoever got the later answer, like an upload that finds its file there, sees no older row. */
 static void of_two_look_ups_the_older_one_is_never_cached(void **state)
 {
     static struct asked early, later;
@@ -1226,8 +1226,8 @@ static bool all_threads_hang(void *argument)
     return atomic_load(&hang.inside) == *(const int *)argument;
 }
 
-/* The commit is lost while the volume hangs: whether the file is there cannot be told, and nobody waits for it with a
- * transaction open. The next one is not even asked; when the volume is back all is well. */
+/* The commit is lost while the volume hangs: whether the file is there cannot be known, and nobody waits for it with
+ * a transaction open. The next one is not even asked; when the volume is back all is well. */
 static void a_hanging_volume_holds_no_database_thread(void **state)
 {
     struct meta_world world;
@@ -1425,7 +1425,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     assert_string_equal(row.stat.name, "again.mp4");
     assert_int_equal(row.stat.size, 77);
 
-    /* Who still thinks of the first file is told of the second. */
+    /* A caller that still assumes the first file gets the second. */
     again = replace(&world, &key, &lost, 7);
     assert_int_equal(again->outcome, META_TAKEN);
     assert_int_equal(again->other.place.value, 6);

@@ -255,7 +255,7 @@ static int64_t wall_of_the_test(void *argument)
 }
 
 /* While the row waits to be switched the machine sleeps for longer than leftover_age allows. Meanwhile the clean-up may have taken the new
- * copy, or another directory lies at the store path, so that nobody can tell: the former group has the file again. */
+ * copy, or another directory lies at the store path, so that it is not known: the former group has the file again. */
 static void a_file_whose_new_copy_cannot_be_found_stays_where_it_was(void **state)
 {
     static const struct clock_source source = {monotonic_of_the_test, wall_of_the_test, NULL};

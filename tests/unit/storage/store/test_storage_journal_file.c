@@ -1,7 +1,7 @@
 /*
- * What the disk could not write is told to each descriptor of the upload journal once, as the kernel does: neither the sync of a head nor
- * that of records takes from the other what it has to be told. And a file that is exchanged while it is opened is not used. fdatasync(2)
- * and nanosleep(2) are this test's own.
+ * What the disk could not write is reported to each descriptor of the upload journal once, as the kernel does: neither the sync of a head
+ * nor that of records takes from the other what must be reported to it. And a file that is exchanged while it is opened is not used.
+ * fdatasync(2) and nanosleep(2) are this test's own.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +22,7 @@
 #define FDS_MAX 1024
 
 static int errors;        /* of writing back what lies in memory */
-static int told[FDS_MAX]; /* how many of them each descriptor was told */
+static int told[FDS_MAX]; /* how many of them each descriptor has reported */
 
 /* What happens between a write and its sync, once. */
 static void (*meanwhile)(void);

@@ -279,7 +279,7 @@ static void a_piece_with_a_wrong_digest_does_not_count(void **state)
     end_world(&world);
 }
 
-/* Of two writers the older one is told, and changes nothing any more, whatever it still sends. */
+/* Of two writers the older one is refused, and changes nothing any more, whatever it still sends. */
 static void the_newer_writer_wins(void **state)
 {
     struct world world;
@@ -385,7 +385,7 @@ static void what_is_recorded_between_look_and_take_stays(void **state)
     end_world(&world);
 }
 
-/* Another request takes the upload over, stores the file, and is told so; it is deleted and purged. */
+/* Another request takes the upload over, stores the file, and gets a success; it is deleted and purged. */
 static void store_and_purge_meanwhile(void *argument)
 {
     const struct meanwhile *meanwhile = argument;
@@ -489,7 +489,7 @@ static void a_file_that_others_may_still_write_to_is_left_to_them(void **state)
     end_world(&world);
 }
 
-/* Where the file system is this machine's, locks tell whether the other process has ended. */
+/* Where the file system is this machine's, locks show whether the other process has ended. */
 static void a_file_is_shared_with_nobody_but_the_dead(void **state)
 {
     struct world world;

@@ -1,7 +1,7 @@
 /*
  * What a start makes of the upload journal, for each state of row and file that a power cut, or somebody since, may have left; and what
- * uploads are told when their record or its sync fails. Real files and SQLite; a power cut is played by putting the journal back as it
- * was before the last checkpoint, and taking away what the cut takes. fdatasync(2) of the journal and syncfs(2) are this test's own.
+ * uploads are answered when their record or its sync fails. Real files and SQLite; a power cut is played by putting the journal back as
+ * it was before the last checkpoint, and taking away what the cut takes. fdatasync(2) of the journal and syncfs(2) are this test's own.
  */
 #include "tests/unit/library/meta_world.h"
 
@@ -221,7 +221,7 @@ static void take_file(const struct recovery_world *world, int64_t value)
     assert_int_equal(unlink(path), 0);
 }
 
-/* The rows of FILE, and that no transaction ever told of its record (or, as after a purge, that one did). */
+/* The rows of FILE, and that no transaction ever recorded its number (or, as after a purge, that one did). */
 static void take_row(struct recovery_world *world, const char *file, bool forgotten)
 {
     char sql[256];
