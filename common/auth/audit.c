@@ -3,12 +3,12 @@
  */
 #include "common/auth/audit.h"
 
-#include "common/auth/audit_chain.h"
+#include "common/auth/audit_line.h"
 #include "common/auth/key_mac.h"
 #include "common/base/clock.h"
+#include "common/base/condition.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
-#include "common/base/utf8.h"
 #include "common/loop/loop.h"
 
 #include <errno.h>
@@ -18,14 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BUFFER_SIZE ((size_t)1024 * 1024)
-#define LINE_SIZE   8192
-#define TAIL_SIZE   ((size_t)64 * 1024) /* of the file, where the last link is looked for */
-#define RETRY_S     1
-#define END_S       1
+/* Of the file's end, where the last link is looked for: more than a power cut leaves without one. */
+#define TAIL_SIZE (4 * BUFFER_SIZE)
+#define RETRY_MS  1000
+#define END_S     3
 
 struct audit {
     char *path, *daemon;
@@ -35,6 +34,7 @@ struct audit {
     pthread_cond_t changed;
     char *filling; /* lines without their end: BUFFER_SIZE */
     size_t filled;
+    atomic_bool crowded; /* the thread does not come: its file hangs, or is too slow */
     bool stopping, reopening;
     char key_id[KEY_ID_SIZE]; /* "": no chain */
     uint8_t secret[MAC_SIZE];
@@ -42,9 +42,12 @@ struct audit {
     /* the thread's */
     pthread_t thread;
     int fd;
+    bool opened; /* by a line that says what this file follows */
+    bool torn;   /* the file does not end with a newline */
     char *writing;
     char *linked; /* with their ends, which are shorter than two lines: 3 * BUFFER_SIZE */
     uint8_t link[AUDIT_LINK_SIZE];
+    int64_t reopen_at_ms; /* the next try, by the monotonic clock; 0: nobody wants one */
     atomic_bool failing;
 };
 
@@ -60,6 +63,8 @@ static int audit_open(const char *path, struct error *error)
     } else if (!S_ISREG(file.st_mode)) {
         error_set(error, ERROR_REFUSED, "audit: %s is not a regular file", path);
     } else {
+        if (file.st_size == 0 && (file.st_mode & 077) != 0) /* logrotate's, which makes it like any log */
+            (void)fchmod(fd, 0600);
         return fd;
     }
     if (fd >= 0)
@@ -80,6 +85,8 @@ static void read_last_link(int fd, uint8_t link[AUDIT_LINK_SIZE], bool *torn)
     if (text && fstat(fd, &file) == 0)
         got =
             pread(fd, text, TAIL_SIZE, file.st_size > (off_t)TAIL_SIZE ? file.st_size - (off_t)TAIL_SIZE : 0);
+    if (got < 0)
+        log_error("audit", "its last line cannot be read, so that its chain breaks here: %m");
     size_t end = got > 0 ? (size_t)got : 0;
     *torn = end > 0 && text[end - 1] != '\n';
     while (end > 0) {
@@ -94,115 +101,12 @@ static void read_last_link(int fd, uint8_t link[AUDIT_LINK_SIZE], bool *torn)
     free(text);
 }
 
-/* ---- lines ---- */
-
-struct audit_text {
-    char *at, *end; /* END: behind the last byte that may be written */
-    bool full;
-};
-
-static void audit_put(struct audit_text *text, const char *bytes, size_t size)
-{
-    if ((size_t)(text->end - text->at) < size) {
-        text->full = true;
-        return;
-    }
-    memcpy(text->at, bytes, size);
-    text->at += size;
-}
-
-static void audit_put_literal(struct audit_text *text, const char *literal)
-{
-    audit_put(text, literal, strlen(literal));
-}
-
-/* As a JSON string; bytes that are no UTF-8 become the lone surrogate dcXX, which says which byte it was. */
-static void audit_put_string(struct audit_text *text, const char *value)
-{
-    size_t left = strlen(value);
-    char escape[8];
-
-    audit_put_literal(text, "\"");
-    while (left > 0) {
-        uint8_t c = (uint8_t)*value;
-        size_t length = utf8_sequence(value, left, NULL);
-
-        if (length == 0) {
-            (void)snprintf(escape, sizeof(escape), "\\udc%02x", c);
-            audit_put_literal(text, escape);
-            length = 1;
-        } else if (c < 0x20 || c == 0x7F || c == '"' || c == '\\') {
-            (void)snprintf(escape, sizeof(escape), "\\u%04x", c);
-            audit_put_literal(text, escape);
-        } else {
-            audit_put(text, value, length);
-        }
-        value += length;
-        left -= length;
-    }
-    audit_put_literal(text, "\"");
-}
-
-static void audit_put_member(struct audit_text *text, const char *name, const char *value)
-{
-    if (!value || value[0] == '\0')
-        return;
-    audit_put_literal(text, ",\"");
-    audit_put_literal(text, name);
-    audit_put_literal(text, "\":");
-    audit_put_string(text, value);
-}
-
-static void audit_put_number(struct audit_text *text, const char *name, int64_t value)
-{
-    char number[64];
-
-    (void)snprintf(number, sizeof(number), ",\"%s\":%" PRId64, name, value);
-    audit_put_literal(text, number);
-}
-
-static void audit_put_time(struct audit_text *text)
-{
-    int64_t now_us = clock_wall_us();
-    time_t seconds = (time_t)(now_us / 1000000);
-    char stamp[64];
-    struct tm parts;
-
-    (void)gmtime_r(&seconds, &parts);
-    size_t length = strftime(stamp, sizeof(stamp), "{\"time\":\"%Y-%m-%dT%H:%M:%S", &parts);
-    (void)snprintf(stamp + length, sizeof(stamp) - length, ".%06dZ\"", (int)(now_us % 1000000));
-    audit_put_literal(text, stamp);
-}
-
-/* The line without its end, and a newline. 0: it does not fit. */
-static size_t format_event(const struct audit *audit, const struct audit_event *event, char line[LINE_SIZE])
-{
-    struct audit_text text = {.at = line, .end = line + LINE_SIZE};
-
-    audit_put_time(&text);
-    audit_put_member(&text, "daemon", audit->daemon);
-    audit_put_member(&text, "event", event->event);
-    if (event->connection > 0)
-        audit_put_number(&text, "connection", (int64_t)event->connection);
-    audit_put_member(&text, "peer", event->peer);
-    audit_put_member(&text, "key", event->key);
-    audit_put_member(&text, "role", event->role);
-    audit_put_member(&text, "application", event->application);
-    audit_put_member(&text, "user", event->user);
-    audit_put_member(&text, "file", event->file);
-    if (event->bytes >= 0)
-        audit_put_number(&text, "bytes", event->bytes);
-    audit_put_number(&text, "outcome", event->outcome);
-    audit_put_member(&text, "request", event->request);
-    audit_put_member(&text, "text", event->text);
-    audit_put_literal(&text, "\n");
-    return text.full ? 0 : (size_t)(text.at - line);
-}
+/* ---- what others call ---- */
 
 bool audit_write(struct audit *audit, const struct audit_event *event)
 {
-    char line[LINE_SIZE];
-    size_t size = format_event(audit, event, line);
+    char line[AUDIT_LINE_SIZE];
+    size_t size = audit_line_event(audit->daemon, event, line);
     bool taken;
 
     pthread_mutex_lock(&audit->mutex);
@@ -212,6 +116,7 @@ bool audit_write(struct audit *audit, const struct audit_event *event)
         audit->filled += size;
         pthread_cond_signal(&audit->changed);
     }
+    atomic_store(&audit->crowded, audit->filled > BUFFER_SIZE / 2);
     pthread_mutex_unlock(&audit->mutex);
     if (!taken)
         metric_add(audit->lost, 1);
@@ -220,28 +125,55 @@ bool audit_write(struct audit *audit, const struct audit_event *event)
 
 bool audit_works(const struct audit *audit)
 {
-    return !atomic_load_explicit(&audit->failing, memory_order_relaxed);
+    return !atomic_load_explicit(&audit->failing, memory_order_relaxed) &&
+           !atomic_load_explicit(&audit->crowded, memory_order_relaxed);
 }
 
 /* ---- the thread ---- */
 
-/* Writes the end of LINE (of SIZE bytes, without its newline) to OUT; returns its size. */
-static size_t link_line(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE],
-                        const char *line, size_t size, char *out)
+struct audit_key {
+    char id[KEY_ID_SIZE];
+    uint8_t secret[MAC_SIZE];
+};
+
+/* Gives LINE (of SIZE bytes, without its newline) its end at OUT; returns how much that is. */
+static size_t link_line(struct audit *audit, const struct audit_key *key, const char *line, size_t size,
+                        char *out)
 {
     char *at = out + size, text[AUDIT_LINK_HEX + 1];
     const char *limit = at + AUDIT_LINK_END_MAX;
 
     memcpy(out, line, size);
-    if (key_id[0] != '\0') {
-        at += snprintf(at, (size_t)(limit - at), AUDIT_BY_MARK "%s\"", key_id);
-        audit_chain_compute(secret, audit->link, out, (size_t)(at - out), audit->link);
+    if (key->id[0] != '\0') {
+        at += snprintf(at, (size_t)(limit - at), AUDIT_BY_MARK "%s\"", key->id);
+        audit_chain_compute(key->secret, audit->link, out, (size_t)(at - out), audit->link);
         audit_chain_format(audit->link, text);
         at += snprintf(at, (size_t)(limit - at), AUDIT_CHAIN_MARK "%s\"", text);
     }
     *at++ = '}';
     *at++ = '\n';
     return (size_t)(at - out);
+}
+
+/* Appends those of LINES to the *LINKED bytes of audit->linked that end within LIMIT bytes of it. Returns how much of LINES that is. */
+static size_t link_lines(struct audit *audit, const struct audit_key *key, const char *lines, size_t size,
+                         size_t limit, size_t *linked)
+{
+    const char *at = lines, *newline;
+
+    for (; at < lines + size; at = newline + 1) {
+        uint8_t before[AUDIT_LINK_SIZE];
+
+        memcpy(before, audit->link, sizeof(before));
+        newline = memchr(at, '\n', (size_t)(lines + size - at));
+        size_t end = *linked + link_line(audit, key, at, (size_t)(newline - at), audit->linked + *linked);
+        if (end > limit) {
+            memcpy(audit->link, before, sizeof(before));
+            break;
+        }
+        *linked = end;
+    }
+    return (size_t)(at - lines);
 }
 
 /* True when all of it is in the file and synced. *DONE bytes were written. */
@@ -259,116 +191,193 @@ static bool write_and_sync(struct audit *audit, const char *bytes, size_t size, 
     return fdatasync(audit->fd) == 0;
 }
 
-/* Writes until it is written, or the end has waited long enough. */
-static void write_stubbornly(struct audit *audit, const char *bytes, size_t size)
+/* The mutex is held: takes the wish of audit_reopen(). */
+static void take_wish(struct audit *audit)
+{
+    if (audit->reopening)
+        audit->reopen_at_ms = clock_monotonic_ms();
+    audit->reopening = false;
+}
+
+/* For a second, or until there is something to do about the file. False: the audit ends. */
+static bool pause_for_file(struct audit *audit)
+{
+    int64_t until_ms = clock_monotonic_ms() + RETRY_MS, left_ms;
+
+    pthread_mutex_lock(&audit->mutex);
+    while (!audit->stopping && !audit->reopening && (left_ms = until_ms - clock_monotonic_ms()) > 0)
+        condition_wait_ms(&audit->changed, &audit->mutex, left_ms);
+    bool goes_on = !audit->stopping;
+    take_wish(audit);
+    pthread_mutex_unlock(&audit->mutex);
+    return goes_on;
+}
+
+/* The file anew, where that is wanted and its time has come; -1: it is not, or it cannot be opened: then again in a second. */
+static int audit_open_again(struct audit *audit)
 {
     static struct log_gate gate;
-    size_t done = 0;
-    uint64_t suppressed;
-    bool stopping = false;
+    struct error error;
 
-    while (!write_and_sync(audit, bytes, size, &done)) {
+    if (audit->reopen_at_ms == 0 || clock_monotonic_ms() < audit->reopen_at_ms)
+        return -1;
+    int fd = audit_open(audit->path, &error);
+    audit->reopen_at_ms = fd < 0 ? clock_monotonic_ms() + RETRY_MS : 0;
+    if (fd < 0 && log_gate_open(&gate, 60000, NULL))
+        log_error("audit", "%s; still writing to the old file; trying again each second", error.text);
+    return fd;
+}
+
+/* Goes on in the file behind FD: the next line opens it. */
+static void use_file(struct audit *audit, int fd)
+{
+    static const uint8_t none[AUDIT_LINK_SIZE];
+    uint8_t link[AUDIT_LINK_SIZE];
+
+    if (audit->fd >= 0)
+        (void)close(audit->fd);
+    audit->fd = fd;
+    audit->opened = false;
+    read_last_link(fd, link, &audit->torn);
+    if (memcmp(link, none, AUDIT_LINK_SIZE) != 0) /* a file that has lines goes on with its own */
+        memcpy(audit->link, link, AUDIT_LINK_SIZE);
+}
+
+enum audit_written { AUDIT_WRITTEN, AUDIT_OTHER_FILE, AUDIT_GIVEN_UP };
+
+/* Writes what is in audit->linked, until it is written, or *FD is the file opened anew, or the end has waited long enough. *DONE: how
+ * much of it the present file has. */
+static enum audit_written write_stubbornly(struct audit *audit, size_t size, size_t *done, int *fd)
+{
+    static struct log_gate gate;
+    bool goes_on = true;
+
+    *done = 0;
+    while (!write_and_sync(audit, audit->linked, size, done)) {
         atomic_store(&audit->failing, true);
-        if (log_gate_open(&gate, 10000, &suppressed))
+        if (log_gate_open(&gate, 10000, NULL))
             log_error("audit", "%s: cannot be written: %m; trying again each second", audit->path);
-        if (stopping)
-            return;
-        struct timespec pause = {.tv_sec = RETRY_S};
-        (void)nanosleep(&pause, NULL);
-        pthread_mutex_lock(&audit->mutex);
-        stopping = audit->stopping;
-        pthread_mutex_unlock(&audit->mutex);
+        if (!goes_on)
+            return AUDIT_GIVEN_UP;
+        goes_on = pause_for_file(audit);
+        *fd = audit_open_again(audit);
+        if (*fd >= 0)
+            return AUDIT_OTHER_FILE;
     }
     atomic_store(&audit->failing, false);
+    return AUDIT_WRITTEN;
 }
 
-/* A line that says after which link this file, or this part of it, continues. */
-static size_t opening_line(const struct audit *audit, char line[LINE_SIZE])
+/* Writes LINES. *TAKEN: how much of them is in the file. Where that is not all, the next line opens the file, or the new one, whose link is
+ * the last one that was written whole. */
+static enum audit_written audit_write_lines(struct audit *audit, const struct audit_key *key,
+                                            const char *lines, size_t size, size_t *taken)
 {
-    struct audit_text text = {.at = line, .end = line + LINE_SIZE};
-    char hex[AUDIT_LINK_HEX + 1];
+    uint8_t before[AUDIT_LINK_SIZE];
+    size_t linked = 0, begin = 0, done;
+    int fd;
 
-    audit_put_time(&text);
-    audit_put_member(&text, "daemon", audit->daemon);
-    audit_put_member(&text, "event", "open");
-    audit_chain_format(audit->link, hex);
-    audit_put_member(&text, "follows", hex);
-    audit_put_number(&text, "outcome", 0);
-    return (size_t)(text.at - line);
+    memcpy(before, audit->link, sizeof(before));
+    if (audit->torn) /* it ends what a crash left, and is no part of the line */
+        audit->linked[begin++] = '\n';
+    linked = begin;
+    *taken = link_lines(audit, key, lines, size, SIZE_MAX, &linked);
+    enum audit_written written = write_stubbornly(audit, linked, &done, &fd);
+    audit->torn = done > 0 ? audit->linked[done - 1] != '\n' : audit->torn;
+    if (written == AUDIT_WRITTEN)
+        return written;
+    memcpy(audit->link, before, sizeof(before));
+    linked = begin;
+    *taken = link_lines(audit, key, lines, size, done + 1, &linked); /* a line is whole without its newline */
+    audit->opened = false;
+    if (written == AUDIT_OTHER_FILE)
+        use_file(audit, fd);
+    return written;
 }
 
-static void write_opening(struct audit *audit, bool torn, const char *key_id, const uint8_t secret[MAC_SIZE])
+static enum audit_written write_opening(struct audit *audit, const struct audit_key *key)
 {
-    char line[LINE_SIZE];
-    size_t size = opening_line(audit, line), before = 0;
+    char line[AUDIT_LINE_SIZE];
+    size_t size = audit_line_opening(audit->daemon, audit->link, line), taken;
+    enum audit_written written = audit_write_lines(audit, key, line, size, &taken);
 
-    if (torn) /* it ends what a crash left, and is not part of the line */
-        audit->linked[before++] = '\n';
-    size = link_line(audit, key_id, secret, line, size, audit->linked + before);
-    write_stubbornly(audit, audit->linked, before + size);
+    audit->opened = written == AUDIT_WRITTEN;
+    return written;
 }
 
-static void reopen_file(struct audit *audit, const char *key_id, const uint8_t secret[MAC_SIZE])
+static int64_t count_lines(const char *lines, size_t size)
 {
-    struct error error;
-    uint8_t link[AUDIT_LINK_SIZE];
-    bool torn;
-    int fd = audit_open(audit->path, &error);
+    int64_t count = 0;
 
-    if (fd < 0) {
-        log_error("audit", "%s; still writing to the old file", error.text);
-        return;
+    for (size_t i = 0; i < size; i++)
+        count += lines[i] == '\n';
+    return count;
+}
+
+/* SIZE bytes of audit->writing, into as many files as it takes. */
+static void write_batch(struct audit *audit, size_t size, const struct audit_key *key)
+{
+    enum audit_written written = AUDIT_WRITTEN;
+    size_t done = 0;
+
+    while (written != AUDIT_GIVEN_UP && (!audit->opened || done < size)) {
+        size_t taken = 0;
+
+        if (!audit->opened)
+            written = write_opening(audit, key);
+        else
+            written = audit_write_lines(audit, key, audit->writing + done, size - done, &taken);
+        done += taken;
     }
-    (void)close(audit->fd);
-    audit->fd = fd;
-    read_last_link(fd, link, &torn);
-    static const uint8_t none[AUDIT_LINK_SIZE];
-    if (memcmp(link, none, AUDIT_LINK_SIZE) != 0) /* a file that has lines continues its own chain */
-        memcpy(audit->link, link, AUDIT_LINK_SIZE);
-    write_opening(audit, torn, key_id, secret);
+    metric_add(audit->written, count_lines(audit->writing, done));
+    if (done < size)
+        log_error("audit", "%s: cannot be written at the end; %" PRId64 " events are lost", audit->path,
+                  count_lines(audit->writing + done, size - done));
 }
 
-static void write_batch(struct audit *audit, size_t size, const char *key_id, const uint8_t secret[MAC_SIZE])
+/* Waits until there is something to do, and takes it: *SIZE bytes in audit->writing. False: it ends, and there is nothing left. */
+static bool take_batch(struct audit *audit, size_t *size, struct audit_key *key)
 {
-    size_t linked = 0;
-    int64_t lines = 0;
-
-    for (const char *at = audit->writing, *end = at + size, *newline; at < end; at = newline + 1) {
-        newline = memchr(at, '\n', (size_t)(end - at));
-        linked += link_line(audit, key_id, secret, at, (size_t)(newline - at), audit->linked + linked);
-        lines++;
+    pthread_mutex_lock(&audit->mutex);
+    while (audit->opened && audit->filled == 0 && !audit->stopping && !audit->reopening) {
+        if (audit->reopen_at_ms == 0)
+            pthread_cond_wait(&audit->changed, &audit->mutex);
+        else if (!condition_wait_ms(&audit->changed, &audit->mutex, RETRY_MS))
+            break;
     }
-    write_stubbornly(audit, audit->linked, linked);
-    metric_add(audit->written, lines);
+    char *full = audit->filling;
+    bool more = audit->filled > 0 || !audit->stopping;
+
+    *size = audit->filled;
+    audit->filling = audit->writing;
+    audit->writing = full;
+    audit->filled = 0;
+    atomic_store(&audit->crowded, false);
+    take_wish(audit);
+    memcpy(key->id, audit->key_id, sizeof(key->id));
+    memcpy(key->secret, audit->secret, sizeof(key->secret));
+    pthread_mutex_unlock(&audit->mutex);
+    return more;
 }
 
 static void *audit_run(void *argument)
 {
     struct audit *audit = argument;
-    uint8_t secret[MAC_SIZE];
-    char key_id[KEY_ID_SIZE];
+    struct audit_key key;
+    bool more;
+    size_t size;
 
-    for (;;) {
-        pthread_mutex_lock(&audit->mutex);
-        while (audit->filled == 0 && !audit->stopping && !audit->reopening)
-            pthread_cond_wait(&audit->changed, &audit->mutex);
-        size_t size = audit->filled;
-        char *full = audit->filling;
-        bool reopening = audit->reopening, stopping = audit->stopping;
-        audit->filling = audit->writing;
-        audit->writing = full;
-        audit->filled = 0;
-        audit->reopening = false;
-        memcpy(key_id, audit->key_id, sizeof(key_id));
-        memcpy(secret, audit->secret, sizeof(secret));
-        pthread_mutex_unlock(&audit->mutex);
-        write_batch(audit, size, key_id, secret);
-        if (reopening)
-            reopen_file(audit, key_id, secret);
-        explicit_bzero(secret, sizeof(secret));
-        if (stopping && size == 0)
-            return NULL;
-    }
+    do {
+        more = take_batch(audit, &size, &key);
+        write_batch(audit, size, &key);
+        int fd = audit_open_again(audit);
+        if (fd >= 0) {
+            use_file(audit, fd);
+            write_batch(audit, 0, &key);
+        }
+        explicit_bzero(&key, sizeof(key));
+    } while (more);
+    return NULL;
 }
 
 /* ---- life ---- */
@@ -406,7 +415,6 @@ void audit_set_key(struct audit *audit, const struct key *key)
 struct audit *audit_create(const struct audit_options *options, struct error *error)
 {
     struct audit *audit = calloc(1, sizeof(*audit));
-    bool torn;
 
     if (!audit) {
         error_set_errno(error, ENOMEM, "audit");
@@ -426,17 +434,12 @@ struct audit *audit_create(const struct audit_options *options, struct error *er
     audit->lost = metrics_counter("reel_audit_lost_total",
                                   "Events that found no room because the file is too slow.", NULL);
     audit->written = metrics_counter("reel_audit_written_total", "Events that were written.", NULL);
-    audit->fd = audit_open(options->file, error);
     (void)pthread_mutex_init(&audit->mutex, NULL);
-    (void)pthread_cond_init(&audit->changed, NULL);
     audit_set_key(audit, options->key);
-    if (audit->fd < 0) {
-        audit_free(audit);
-        return NULL;
-    }
-    read_last_link(audit->fd, audit->link, &torn);
-    write_opening(audit, torn, audit->key_id, audit->secret);
-    if (!loop_thread_start(&audit->thread, "audit", audit_run, audit, error)) {
+    int fd = condition_init(&audit->changed, error) ? audit_open(options->file, error) : -1;
+    if (fd >= 0)
+        use_file(audit, fd);
+    if (fd < 0 || !loop_thread_start(&audit->thread, "audit", audit_run, audit, error)) {
         audit_free(audit);
         return NULL;
     }
@@ -462,7 +465,7 @@ void audit_destroy(struct audit *audit)
     pthread_cond_signal(&audit->changed);
     pthread_mutex_unlock(&audit->mutex);
     (void)clock_gettime(CLOCK_MONOTONIC, &limit);
-    limit.tv_sec += END_S + RETRY_S + 1;
+    limit.tv_sec += END_S;
     if (pthread_clockjoin_np(audit->thread, NULL, CLOCK_MONOTONIC, &limit) != 0) {
         log_warning("audit", "%s hangs; its last lines are lost", audit->path);
         (void)pthread_detach(audit->thread);

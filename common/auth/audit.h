@@ -12,17 +12,19 @@
 struct audit;
 
 struct audit_options {
-    const char *file;      /* made with mode 0600; a symbolic link is refused */
+    const char *file;      /* made with mode 0600, which an empty one gets too; a symbolic link is refused */
     const char *daemon;    /* "storage" */
     const struct key *key; /* for the chain; NULL: lines without it. Not kept */
 };
 
-/* Opens FILE, reads the end of the chain, starts the thread. Main thread; BLOCKS. */
+/* Opens FILE, reads the end of the chain, starts the thread. A file that can be opened but not written (a full disk) is no failure.
+ * Main thread; BLOCKS. */
 struct audit *audit_create(const struct audit_options *options, struct error *error);
-/* Writes what is left, for a second at most. NULL is ignored. */
+/* Writes what is left; what cannot be written then is lost, and the log says how much. BLOCKS for three seconds at most. NULL is nothing. */
 void audit_destroy(struct audit *audit);
 
-/* After logrotate moved it. Any thread; does not wait. */
+/* After logrotate moved it, also while it cannot be written: what the former file has not got whole goes into the new one. Where no file
+ * can be opened the former one stays, and each second it is tried again. Any thread; does not wait. */
 void audit_reopen(struct audit *audit);
 /* Lines from now on are linked with KEY. Any thread. */
 void audit_set_key(struct audit *audit, const struct key *key);
@@ -40,7 +42,7 @@ struct audit_event {
 /* False: there was no room, and the event was counted as lost. Any thread; never waits for the file. */
 bool audit_write(struct audit *audit, const struct audit_event *event);
 
-/* Whether events reach the file at present. Any thread; atomic reads. */
+/* Whether events reach the file at present: it can be written, and the thread that does comes in time. Any thread; atomic reads. */
 bool audit_works(const struct audit *audit);
 
 #endif

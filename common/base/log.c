@@ -25,14 +25,16 @@
 #define LINE_SIZE LOG_QUEUE_LINE_MAX /* the newline included */
 #define ASSERT_MS 5000               /* that a process which is about to abort waits for its earlier lines */
 #define END_MS    1000               /* that a process waits at its end for a log that nobody reads */
+#define FAILED_MS 60000              /* between two lines about a file that cannot be reopened */
 
 static struct {
     char program[64];
-    char *file;          /* NULL: stderr */
-    atomic_int fd;       /* what lines are written to */
-    atomic_int level;    /* enum log_level */
-    atomic_bool journal; /* stderr is the journal: "<N>" instead of time, level, program */
-    atomic_bool lost;    /* the last write failed: reported once, on stderr */
+    char *file;               /* NULL: stderr */
+    int64_t failing_since_ms; /* when it could not be reopened for the first time; 0: it was */
+    atomic_int fd;            /* what lines are written to */
+    atomic_int level;         /* enum log_level */
+    atomic_bool journal;      /* stderr is the journal: "<N>" instead of time, level, program */
+    atomic_bool lost;         /* the last write failed: reported once, on stderr */
 } target = {.program = "reel", .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO};
 
 /* Guards opening, reopening and closing; writers never take it. */
@@ -134,6 +136,7 @@ bool log_open(const struct log_options *options, struct error *error)
     (void)snprintf(target.program, sizeof(target.program), "%s", options->program);
     free(target.file);
     target.file = path;
+    target.failing_since_ms = 0;
     path = NULL;
     atomic_store(&target.journal, !to_file && stderr_is_journal());
     atomic_store(&target.level, (int)options->level);
@@ -144,23 +147,37 @@ done:
     return opened;
 }
 
-void log_reopen(void)
+/* The mutex is held. */
+static bool open_anew(struct error *error)
 {
-    struct error error;
-    bool failed = false;
+    int fd = log_open_file(target.file);
+
+    return fd >= 0 ? install(fd, error) : open_failed("reopen", target.file, errno, error);
+}
+
+bool log_reopen(void)
+{
+    static struct log_gate gate;
+    struct error error = {0};
+    bool opened = true;
 
     (void)pthread_mutex_lock(&target_mutex);
-    if (target.file) {
-        int fd = log_open_file(target.file);
-
-        if (fd < 0)
-            failed = !open_failed("reopen", target.file, errno, &error);
-        else
-            failed = !install(fd, &error);
-    }
+    int64_t now_ms = clock_monotonic_ms(), failing_ms = now_ms - target.failing_since_ms;
+    bool failed_before = target.failing_since_ms != 0;
+    if (target.file)
+        opened = open_anew(&error);
+    if (opened || !failed_before)
+        target.failing_since_ms = opened ? 0 : now_ms;
     (void)pthread_mutex_unlock(&target_mutex);
-    if (failed)
+    /* At most once a minute, and at once where it is news. */
+    if (!opened && (log_gate_open(&gate, FAILED_MS, NULL) || !failed_before))
         log_error("log", "%s; still writing to the file that is open", error.text);
+    else if (opened && failed_before)
+        log_warning("log",
+                    "the log file is open again; lines of the last %" PRId64
+                    " ms are in the file that was open before",
+                    failing_ms);
+    return opened;
 }
 
 void log_set_level(enum log_level level)
@@ -182,6 +199,7 @@ void log_close(void)
     (void)install(STDERR_FILENO, &error); /* back to stderr: nothing that can fail */
     free(target.file);
     target.file = NULL;
+    target.failing_since_ms = 0;
     (void)pthread_mutex_unlock(&target_mutex);
 }
 

@@ -23,8 +23,9 @@ struct log_options {
  * keeps the earlier target. */
 MUST_CHECK bool log_open(const struct log_options *options, struct error *error);
 
-/* Reopens the file (after logrotate moved it). On failure the old one stays open, and the failure is logged. */
-void log_reopen(void);
+/* Reopens the file (after logrotate moved it). False: the old one stays open; the log says so, once a minute at most where this is
+ * tried again, and how long it lasted. */
+bool log_reopen(void);
 
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);

@@ -5,11 +5,11 @@
  */
 #include "common/daemon/daemon.h"
 
-#include "common/auth/audit.h"
 #include "common/base/duration.h"
 #include "common/daemon/admin.h"
 #include "common/base/clock.h"
 #include "common/daemon/daemon_identity.h"
+#include "common/daemon/daemon_logs.h"
 #include "common/daemon/daemon_options.h"
 #include "common/daemon/daemon_process.h"
 #include "common/daemon/daemon_sandbox.h"
@@ -57,6 +57,7 @@ struct run {
     struct loop_group loops;
     struct admin *admin;
     struct daemon_watch *watch;
+    struct daemon_logs *logs;
     struct event *signals[4];
     struct event *stop_timer;
     int64_t start_ms;
@@ -157,20 +158,11 @@ static bool daemon_reload(struct run *run)
 
 /* ---- signals and the end ---- */
 
-static void reopen_logs(struct run *run)
-{
-    log_reopen();
-    if (run->public.audit)
-        audit_reopen(run->public.audit);
-    if (run->spec->reopen_logs)
-        run->spec->reopen_logs(&run->public);
-}
-
 static void on_hangup(struct run *run)
 {
     if (!run->stopping)
         (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, clock_monotonic_us());
-    reopen_logs(run);
+    daemon_logs_reopen(run->logs);
     if (run->stopping)
         return;
     run->reload_refused = !daemon_reload(run);
@@ -248,13 +240,24 @@ static void on_signal(evutil_socket_t signal_number, short events, void *argumen
         on_hangup(run);
         break;
     case SIGUSR1:
-        reopen_logs(run);
+        daemon_logs_reopen(run->logs);
         break;
     default:
         if (run->stopping)
             end_at_once(run, "a second signal to stop");
         begin_stop(run, signal_number);
     }
+}
+
+/* What logrotate sends to a daemon that has its log open and does not catch signals yet would end it: it comes once it does. */
+static void hold_back_signals(int how)
+{
+    sigset_t signals;
+
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGHUP);
+    (void)sigaddset(&signals, SIGUSR1);
+    (void)pthread_sigmask(how, &signals, NULL);
 }
 
 static bool catch_signals(struct run *run, struct error *error)
@@ -269,6 +272,7 @@ static bool catch_signals(struct run *run, struct error *error)
         if (!run->signals[i] || event_add(run->signals[i], NULL) != 0)
             return error_set(error, ERROR_UNAVAILABLE, "cannot catch the signal %s", strsignal(numbers[i]));
     }
+    hold_back_signals(SIG_UNBLOCK);
     run->stop_timer = evtimer_new(base, on_stop_timeout, run);
     if (!run->stop_timer)
         return error_set(error, ERROR_UNAVAILABLE, "cannot create a timer: out of memory");
@@ -394,11 +398,12 @@ static bool daemon_start(struct run *run, struct error *error)
                                             .ask = run->spec->ask_status ? admin_ask_status : NULL,
                                             .argument = run};
 
+    hold_back_signals(SIG_BLOCK);
     if (!set_up_process(run, error))
         return false;
     run->public.main_loop = loop_create("main", error);
-    if (!run->public.main_loop || !catch_signals(run, error) ||
-        !loop_group_create(&run->loops, "loop", (size_t)config->loops, error))
+    if (!run->public.main_loop || !(run->logs = daemon_logs_create(&run->public, error)) ||
+        !catch_signals(run, error) || !loop_group_create(&run->loops, "loop", (size_t)config->loops, error))
         return false;
     /* What loop_at_end() is given first runs last: after everything that start() may leave there. */
     loop_at_end(run->loops.loops[run->loops.count - 1], &run->loops_end);
@@ -454,6 +459,7 @@ static void end(struct run *run)
     daemon_tls_destroy(&run->public);
     daemon_watch_destroy(run->watch);
     free_events(run);
+    daemon_logs_destroy(run->logs);
     loop_destroy(run->public.main_loop);
     if (run->started)
         daemon_identity_audit(&run->public, "stop", true, NULL);

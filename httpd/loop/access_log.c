@@ -22,10 +22,12 @@
 #define MASKED_BYTES   ((size_t)2 * FIELD_BYTES + 64)
 #define FLUSH_MS       1000
 #define STOP_MS        5000
+#define RETRY_MS       1000
 
 struct access_log {
     char *path;
-    int fd;                  /* touched on the worker only, once it runs */
+    int fd;                  /* touched on the worker only, once it runs; so is the next */
+    int64_t reopen_at_ms;    /* not before this is it tried again; 0: it need not be */
     struct workers *workers; /* one thread: writes and reopening come one after the other */
     struct metric *dropped;
 };
@@ -106,17 +108,27 @@ struct reopening {
     struct access_log *log;
 };
 
+/* On the worker. Where it fails it is tried again with the next lines: a second later at the earliest. */
+static void reopen_file(struct access_log *log)
+{
+    static struct log_gate gate;
+    int fd = access_log_open(log->path);
+
+    log->reopen_at_ms = fd < 0 ? clock_monotonic_ms() + RETRY_MS : 0;
+    if (fd >= 0) {
+        close(log->fd);
+        log->fd = fd;
+    } else if (log_gate_open(&gate, 60000, NULL)) {
+        log_error("access-log", "cannot reopen %s: %m; still writing to the old file; trying again",
+                  log->path);
+    }
+}
+
 static void reopen_run(struct job *job)
 {
     struct reopening *reopening = CONTAINER_OF(job, struct reopening, job);
-    struct access_log *log = reopening->log;
-    int fd = access_log_open(log->path);
-    if (fd < 0) {
-        log_error("access-log", "cannot reopen %s: %m; still writing to the old file", log->path);
-    } else {
-        close(log->fd);
-        log->fd = fd;
-    }
+
+    reopen_file(reopening->log);
     free(reopening);
 }
 
@@ -141,6 +153,8 @@ static void write_run(struct job *job)
     struct access_log_buffer *buffer = CONTAINER_OF(job, struct access_log_buffer, job);
     size_t at = 0;
     uint64_t suppressed;
+    if (buffer->log->reopen_at_ms != 0 && clock_monotonic_ms() >= buffer->log->reopen_at_ms)
+        reopen_file(buffer->log);
     while (at < buffer->writing_size) {
         ssize_t written = write(buffer->log->fd, buffer->writing + at, buffer->writing_size - at);
         if (written < 0 && errno == EINTR)

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -225,13 +226,45 @@ static void a_reopen_that_fails_keeps_the_file_and_is_logged_there(void **state)
     open_log(path, LOG_LEVEL_INFO);
     assert_int_equal(rename(path, moved), 0);
     assert_int_equal(mkdir(path, 0700), 0);
-    log_reopen();
+    assert_false(log_reopen());
+    assert_false(log_reopen()); /* it is tried again, and one line is enough */
     log_info("a", "after");
     assert_int_equal(rmdir(path), 0);
     text = read_all(moved);
-    assert_non_null(strstr(text, "cannot reopen the log file"));
+    const char *told = strstr(text, "cannot reopen the log file");
+    assert_non_null(told);
+    assert_null(strstr(told + 1, "cannot reopen the log file"));
     assert_non_null(strstr(text, "after"));
     free(text);
+    assert_true(log_reopen());
+    assert_true(log_reopen()); /* this time it is no news */
+    text = read_all(path);
+    told = strstr(text, "open again; lines of the last ");
+    assert_non_null(told);
+    assert_null(strstr(told + 1, "open again"));
+    free(text);
+}
+
+static void without_a_free_descriptor_a_reopen_says_so(void **state)
+{
+    struct rlimit before, none;
+    char *text;
+
+    (void)state;
+    open_log(path, LOG_LEVEL_INFO);
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    bool opened = log_reopen();
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_false(opened);
+    text = read_all(moved);
+    assert_matches(text, "cannot reopen the log file .*: Too many open files; still writing");
+    free(text);
+    assert_true(log_reopen());
+    assert_int_equal(access(path, F_OK), 0);
 }
 
 static void an_open_that_fails_keeps_the_earlier_target(void **state)
@@ -612,6 +645,7 @@ int main(void)
         WITH_FILE(errno_survives_a_line),
         WITH_FILE(a_reopen_after_a_rename_goes_on_in_a_new_file),
         WITH_FILE(a_reopen_that_fails_keeps_the_file_and_is_logged_there),
+        WITH_FILE(without_a_free_descriptor_a_reopen_says_so),
         WITH_FILE(an_open_that_fails_keeps_the_earlier_target),
         cmocka_unit_test(without_a_file_lines_go_to_stderr),
         cmocka_unit_test(the_journal_gets_priorities_instead_of_times),

@@ -746,6 +746,53 @@ static void a_broken_pipe_does_not_end_it(void **state)
     assert_int_equal(stop_daemon(), 0);
 }
 
+/* logrotate moved the log, and for a while it cannot be opened anew. */
+static void a_log_that_cannot_be_reopened_is_tried_again(void **state)
+{
+    char moved[128];
+
+    (void)state;
+    write_usual_config("");
+    start_daemon();
+    (void)snprintf(moved, sizeof(moved), "%s.1", log_path);
+    assert_int_equal(rename(log_path, moved), 0);
+    assert_int_equal(mkdir(log_path, 0700), 0);
+    assert_int_equal(kill(running, SIGUSR1), 0);
+    wait_for(moved, "cannot reopen the log file");
+    assert_int_equal(rmdir(log_path), 0);
+    wait_for(log_path, "the log file is open again");
+    assert_int_equal(stop_daemon(), 0);
+}
+
+static bool confine_and_rotate(const void *config, struct sandbox *sandbox, struct error *error)
+{
+    (void)config;
+    (void)sandbox;
+    (void)error;
+    return raise(SIGUSR1) == 0 && raise(SIGHUP) == 0;
+}
+
+/* The log is open by then, and nothing catches signals yet. */
+static void a_rotation_during_the_start_does_not_end_it(void **state)
+{
+    struct daemon_spec spec = tiny_spec;
+
+    (void)state;
+    spec.confine = confine_and_rotate;
+    write_usual_config("");
+    running = launch(&spec, NULL, (const char *const[]){"-c", config_path, NULL});
+    wait_for(log_path, "ready: ");
+    if (contains(log_path, "NOT CONFINED")) { /* a kernel without Landlock */
+        assert_int_equal(kill(running, SIGTERM), 0);
+        assert_int_equal(exit_code_of(running), 0);
+        skip();
+    }
+    wait_for(log_path, "hook reopen_logs");
+    wait_for(log_path, "configuration reloaded from");
+    assert_int_equal(kill(running, SIGTERM), 0);
+    assert_int_equal(exit_code_of(running), 0);
+}
+
 static void the_limit_of_open_files_is_set_or_the_shortfall_is_told(void **state)
 {
     (void)state;
@@ -1107,6 +1154,8 @@ int main(void)
         IN_DIRECTORY(a_pid_file_left_by_a_crash_is_no_obstacle),
         IN_DIRECTORY(a_broken_pipe_does_not_end_it),
         IN_DIRECTORY(the_limit_of_open_files_is_set_or_the_shortfall_is_told),
+        IN_DIRECTORY(a_log_that_cannot_be_reopened_is_tried_again),
+        IN_DIRECTORY(a_rotation_during_the_start_does_not_end_it),
         IN_DIRECTORY(it_becomes_the_user_and_can_still_reopen_its_log),
         IN_DIRECTORY(an_unknown_user_is_refused),
         IN_DIRECTORY(sighup_takes_what_it_can_tells_what_it_cannot_and_notifies),

@@ -142,6 +142,50 @@ static void every_line_is_in_the_file_when_the_buffer_is_closed(void **state)
     unlink(moved);
 }
 
+static void write_one(struct access_log *log, const struct access_log_record *record)
+{
+    struct error error;
+    struct loop *loop = loop_create("test", &error);
+    assert_non_null(loop);
+    struct access_log_buffer *buffer = access_log_buffer_create(log, loop);
+    assert_non_null(buffer);
+    access_log_add(buffer, ACCESS_LOG_JSON, record);
+    access_log_buffer_close(buffer, stop_loop, loop);
+    loop_run(loop);
+    loop_destroy(loop);
+}
+
+static void a_file_that_cannot_be_reopened_is_tried_again(void **state)
+{
+    char path[] = "/tmp/test-access-XXXXXX", moved[64];
+    struct error error;
+    (void)state;
+    int fd = mkstemp(path), lines = 0;
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(moved, sizeof(moved), "%s.1", path);
+    struct access_log *log = access_log_create(path, &error);
+    assert_non_null(log);
+    struct access_log_record record = make_record();
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    access_log_reopen(log);
+    write_one(log, &record);
+    lines++;
+    assert_int_equal(count_lines(moved), 1);
+    assert_int_equal(rmdir(path), 0);
+    for (; access(path, F_OK) != 0 && lines < 10000; lines++) {
+        write_one(log, &record);
+        usleep(1000);
+    }
+    assert_int_equal(count_lines(path), 1); /* the first one behind the pause */
+    assert_int_equal(count_lines(moved), lines - 1);
+    access_log_end_workers(log);
+    access_log_destroy(log);
+    unlink(path);
+    unlink(moved);
+}
+
 static void a_file_that_cannot_be_opened_is_named(void **state)
 {
     struct error error;
@@ -157,6 +201,7 @@ int main(void)
         cmocka_unit_test(strangers_can_forge_neither_lines_nor_strings),
         cmocka_unit_test(the_longest_texts_stay_one_whole_line),
         cmocka_unit_test(every_line_is_in_the_file_when_the_buffer_is_closed),
+        cmocka_unit_test(a_file_that_cannot_be_reopened_is_tried_again),
         cmocka_unit_test(a_file_that_cannot_be_opened_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
