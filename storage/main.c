@@ -357,8 +357,20 @@ static void stop(struct daemon *daemon)
     packet_daemon_stop(&storage->base, storage_drained);
 }
 
+/* False: it does not end by itself. What it waits for is told now, while it does. */
+static bool end_upkeep(struct storage *storage, bool *asks)
+{
+    if (upkeep_end(storage->upkeep, WORKERS_STOP_MS))
+        return true;
+    *asks = upkeep_asks(storage->upkeep);
+    log_error(ROOM, "the upkeep does not end: it %s",
+              *asks ? "waits for the database" : "hangs in a file system");
+    return false;
+}
+
 static void end_workers(struct daemon *daemon)
 {
+    bool asks = false;
     struct storage *storage = daemon->state;
     heartbeat_destroy(storage->heartbeat);
     storage->heartbeat = NULL;
@@ -366,13 +378,15 @@ static void end_workers(struct daemon *daemon)
         ids_end(storage->ids);
     if (storage->owners)
         owners_end(storage->owners);
-    storage->upkeep_hangs = !upkeep_end(storage->upkeep, WORKERS_STOP_MS);
+    storage->upkeep_hangs = !end_upkeep(storage, &asks);
     storage->recovery_hangs = !recovery_end(storage->recovery, WORKERS_STOP_MS);
     if (storage->store)
         store_end(storage->store, WORKERS_STOP_MS);
     types_end(storage->types, WORKERS_STOP_MS);
     if (storage->meta)
         meta_end(storage->meta);
+    if (storage->upkeep_hangs && asks) /* nobody waits for the database any more */
+        storage->upkeep_hangs = !upkeep_end(storage->upkeep, WORKERS_STOP_MS);
     (void)workers_destroy(storage->resolver,
                           WORKERS_STOP_MS); /* a hanging look-up is left alone, and logged */
     storage->resolver = NULL;
@@ -385,7 +399,7 @@ static void destroy(struct daemon *daemon)
         register_gauges(storage, false);
     packet_daemon_destroy(&storage->base);
     if (storage->upkeep_hangs || storage->recovery_hangs) {
-        log_error(ROOM, "the %s still hangs in a file system and is abandoned",
+        log_error(ROOM, "the %s is still blocked and is abandoned",
                   storage->upkeep_hangs ? "upkeep" : "upload journal");
         daemon->state = NULL;
         return;

@@ -79,7 +79,10 @@ bool keeper_run(struct keeper *keeper, struct db_job *job, struct error *error)
 {
     if (keeper_stopping(keeper))
         return error_set(error, ERROR_CANCELLED, "the server is stopping");
-    if (meta_run_wait(keeper->storage->meta, job) == DB_OK)
+    atomic_store(&keeper->asks, true);
+    enum db_result result = meta_run_wait(keeper->storage->meta, job);
+    atomic_store(&keeper->asks, false);
+    if (result == DB_OK)
         return true;
     return error_set(error, db_error_code(job->result), "%s", job->error.text);
 }
@@ -254,6 +257,11 @@ void keeper_stop(struct keeper *keeper)
     keeper->stopping = true;
     pthread_cond_broadcast(&keeper->change);
     pthread_mutex_unlock(&keeper->mutex);
+}
+
+bool keeper_asks(const struct keeper *keeper)
+{
+    return atomic_load(&keeper->asks) || atomic_load(&keeper->lease.asks);
 }
 
 void keeper_wake(struct keeper *keeper)

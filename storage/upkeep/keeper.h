@@ -70,6 +70,8 @@ struct keeper {
     char owner[LEASE_OWNER_SIZE];
     char last_error[ERROR_TEXT_SIZE];
 
+    atomic_bool asks; /* waits for the database, for anything but the lease */
+
     /* The thread's. Monotonic times. */
     int64_t start_ms, renew_at_ms;
     int64_t clock_offset;   /* the smallest of wall clock - monotonic clock, seconds, that was seen */
@@ -92,6 +94,7 @@ void keeper_turn(struct keeper *keeper);
 void keeper_nap(struct keeper *keeper, int64_t ms);
 
 /* Any thread. */
+bool keeper_asks(const struct keeper *keeper); /* it waits for the database at this moment */
 void keeper_stop(struct keeper *keeper);
 bool keeper_stopping(struct keeper *keeper);
 void keeper_wake(struct keeper *keeper); /* looks at the lease's row now: something is wanted */

@@ -83,7 +83,10 @@ static enum db_result lease_begin_run(struct db_job *job, struct db_connection *
 static bool lease_run_job(struct lease_job *job, struct error *error)
 {
     job->job.idempotent = true;
-    if (meta_run_wait(job->lease->meta, &job->job) == DB_OK)
+    atomic_store(&job->lease->asks, true);
+    enum db_result result = meta_run_wait(job->lease->meta, &job->job);
+    atomic_store(&job->lease->asks, false);
+    if (result == DB_OK)
         return true;
     return error_set(error, db_error_code(job->job.result), "the lease %s: %s", job->lease->name,
                      job->job.error.text);

@@ -15,6 +15,8 @@
 #include "storage/upkeep/lease_sql.h"
 #include "storage/rows/meta.h"
 
+#include <stdatomic.h>
+
 struct lease {
     struct meta *meta;
     char name[LEASE_NAME_SIZE];
@@ -23,6 +25,7 @@ struct lease {
     struct lease_row row; /* as it was seen last */
     int64_t seen_since_ms;
     int64_t held_until_ms; /* monotonic; 0: not held */
+    atomic_bool asks;      /* waits for the database at this moment */
 };
 
 /* HOST and PORT are for people; the owner's name is made unique. */

@@ -85,6 +85,11 @@ bool upkeep_end(struct upkeep *upkeep, int64_t timeout_ms)
     return true;
 }
 
+bool upkeep_asks(const struct upkeep *upkeep)
+{
+    return keeper_asks(&upkeep->keeper);
+}
+
 void upkeep_destroy(struct upkeep *upkeep)
 {
     if (!upkeep)

@@ -18,9 +18,11 @@ struct upkeep;
  */
 MUST_CHECK struct upkeep *upkeep_create(struct storage *storage, int port, struct error *error);
 
-/* Asks it to stop and waits at most TIMEOUT_MS. False: it hangs in a file system and is left alone, with all
- * that it uses. NULL is ignored (true). BLOCKS. */
+/* Asks it to stop and waits at most TIMEOUT_MS. False: it is blocked, by a file system or the database, and is left alone, with all
+ * that it uses; another call may try again. NULL is ignored (true). BLOCKS. */
 MUST_CHECK bool upkeep_end(struct upkeep *upkeep, int64_t timeout_ms);
+/* Does it wait for the database at this moment? Any thread. */
+bool upkeep_asks(const struct upkeep *upkeep);
 void upkeep_destroy(struct upkeep *upkeep); /* after upkeep_end() returned true; NULL is ignored */
 
 /* For SIGHUP. Any thread. */

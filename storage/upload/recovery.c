@@ -387,7 +387,8 @@ bool recovery_end(struct recovery *recovery, int64_t timeout_ms)
     recovery->hangs = !recovery->ended;
     pthread_mutex_unlock(&recovery->mutex);
     if (recovery->hangs) {
-        log_error(ROOM, "the last checkpoint hangs in a file system and is abandoned");
+        log_error(ROOM, "the last checkpoint %s and is abandoned",
+                  atomic_load(&recovery->asks) ? "waits for the database" : "hangs in a file system");
         (void)pthread_detach(recovery->thread);
         return false;
     }

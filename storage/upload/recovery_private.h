@@ -25,6 +25,7 @@ struct recovery {
     pthread_t thread;
     bool running; /* from the start to the end of the struct */
     bool joined, hangs;
+    atomic_bool asks;     /* waits for the database at this moment */
     bool stopping, ended; /* under `mutex` */
     pthread_cond_t end;
     int64_t make_again_ms;

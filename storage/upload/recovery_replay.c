@@ -42,7 +42,9 @@ bool recovery_ask(struct recovery *recovery, struct recovery_job *own,
 {
     own->recovery = recovery;
     own->job = (struct db_job){.run = run, .idempotent = true};
+    atomic_store(&recovery->asks, true);
     enum db_result result = meta_run_wait(recovery->meta, &own->job);
+    atomic_store(&recovery->asks, false);
     return result == DB_OK || error_set(error, db_error_code(result), "%s", own->job.error.text);
 }
 

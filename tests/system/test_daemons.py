@@ -4,6 +4,7 @@ import http.client
 import re
 import sqlite3
 import subprocess
+import time
 
 import pytest
 
@@ -165,6 +166,26 @@ def test_sighup_reopens_the_log(own_suite):
     tracker.log_file.rename(tracker.log_file.with_suffix(".1"))
     tracker.hup()
     wait_for(lambda: tracker.log_file.exists() and tracker.log(), 10, "a new log file")
+
+
+def test_a_stop_says_that_the_upkeep_waits_for_the_database(own_suite):
+    """Another program writes to the SQLite file and does not end its transaction."""
+    if own_suite.mariadb:
+        pytest.skip("a lock on the whole database is SQLite's")
+    storage = own_suite.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1", lease="2s")
+    storage.init_db()
+    storage.start()
+    wait_for(lambda: storage.metric("reel_storage_lease_held") == 1, 20, "the lease")
+    with contextlib.closing(sqlite3.connect(own_suite.dir / "meta" / "storagedb.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        storage.wait_logged("no upkeep for now")
+        time.sleep(1.5)  # a second later it waits again, for seconds
+        storage.process.terminate()
+        storage.wait_logged("the upkeep does not end: it waits for the database")
+        assert storage.process.wait(30) == 0
+        other.execute("ROLLBACK")
+    log = storage.log()
+    assert "file system" not in log.partition("SIGTERM")[2] and "daemon: ended" in log
 
 
 def test_a_database_that_forgets_in_a_power_cut_is_a_concern_of_whoever_does_not_accept_that(mariadb_suite):

@@ -3,6 +3,8 @@
 
 #include "storage/upkeep/upkeep.h"
 
+#include <stdatomic.h>
+
 static struct upkeep_world *the_world;
 static int runs[3];
 static bool inner_ran, went_on;
@@ -258,6 +260,61 @@ static void a_clean_up_that_waits_for_a_person_is_a_concern(void **state)
     upkeep_world_end(&world);
 }
 
+static void an_end_that_takes_long_says_that_it_waits_for_the_database(void **state)
+{
+    struct upkeep_world world;
+    struct error error = {0};
+    (void)state;
+    upkeep_world_start(&world, NULL);
+    fake_clock_end();
+    upkeep_sql(&world, "BEGIN IMMEDIATE"); /* nobody else writes: the lease cannot be taken */
+    struct upkeep *upkeep = upkeep_create(&world.storage, 23000, &error);
+    assert_non_null(upkeep);
+    for (int i = 0; i < 2000 && !upkeep_asks(upkeep); i++)
+        usleep(10000);
+    assert_false(upkeep_end(upkeep, 100));
+    assert_true(upkeep_asks(upkeep));
+    upkeep_sql(&world, "COMMIT");
+    assert_true(upkeep_end(upkeep, 20000));
+    assert_false(upkeep_asks(upkeep));
+    upkeep_destroy(upkeep);
+    upkeep_world_end(&world);
+}
+
+static atomic_bool in_file_system, file_system_answers;
+
+static int hang(struct upkeep_world *hung, const char *name)
+{
+    (void)hung;
+    (void)name;
+    atomic_store(&in_file_system, true);
+    while (!atomic_load(&file_system_answers))
+        usleep(1000);
+    return 0;
+}
+
+static void or_that_it_does_not(void **state)
+{
+    struct upkeep_world world;
+    struct error error = {0};
+    (void)state;
+    upkeep_world_start(&world, "storage.trash_keep=0;storage.purge_interval=100ms");
+    fake_clock_end();
+    upkeep_stored(&world, "trash", 1, 10, "status = 1, deleted_at = 5");
+    upkeep_hooks.unlink_before = hang;
+    struct upkeep *upkeep = upkeep_create(&world.storage, 23000, &error);
+    assert_non_null(upkeep);
+    for (int i = 0; i < 2000 && !atomic_load(&in_file_system); i++)
+        usleep(10000);
+    assert_true(atomic_load(&in_file_system));
+    assert_false(upkeep_end(upkeep, 100));
+    assert_false(upkeep_asks(upkeep));
+    atomic_store(&file_system_answers, true);
+    assert_true(upkeep_end(upkeep, 20000));
+    upkeep_destroy(upkeep);
+    upkeep_world_end(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +326,8 @@ int main(void)
         cmocka_unit_test(time_is_the_earliest_of_three_clocks),
         cmocka_unit_test(the_thread_does_all_of_it_and_gives_the_lease_up_at_its_end),
         cmocka_unit_test(a_clean_up_that_waits_for_a_person_is_a_concern),
+        cmocka_unit_test(an_end_that_takes_long_says_that_it_waits_for_the_database),
+        cmocka_unit_test(or_that_it_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
