@@ -3,7 +3,9 @@
  * each one costs more than to read and answer it. So their sockets are in a set of their own (epoll), and the loop watches the set:
  * when something has come it serves all that are ready, and from then on looks every PACKET_PATIENT_MS, until once nothing has come. So
  * a heartbeat that comes alone is answered at once, and of many each wake-up serves some. A second set, watched all the time, is
- * for the peers' ends, which are noticed at once. On the lane's loop.
+ * for the peers' ends, which are noticed at once. An end that only TLS says (close_notify without the FIN that all who close send with
+ * it) is something to read, and noticed PACKET_PATIENT_MS later at most: a tracker, which allows heartbeats seconds, loses nothing by
+ * that. On the lane's loop.
  */
 #include "common/base/duration.h"
 #include "common/base/log.h"

@@ -6,7 +6,9 @@
 #include "common/serve/packet_connection.h"
 #include <fcntl.h>
 #include <semaphore.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define CROWD 200
 
@@ -173,6 +175,26 @@ static void wait_until_asleep(void)
             return;
     }
     fail_msg("the loop does not go to sleep");
+}
+
+/* ---- watches that the system refuses ---- */
+
+/* So many of each kind are taken before one is refused; below 0: none is refused. */
+static atomic_int sockets_before_refusal = -1, sets_before_refusal = -1;
+
+/* In the place of the C library's, also for libevent. */
+__attribute__((visibility("default"))) int epoll_ctl(int epoll, int operation, int fd,
+                                                     struct epoll_event *event)
+{
+    int type;
+    socklen_t size = sizeof(type);
+    atomic_int *before = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 ? &sockets_before_refusal
+                                                                                : &sets_before_refusal;
+    if (operation == EPOLL_CTL_ADD && atomic_load(before) >= 0 && atomic_fetch_sub(before, 1) == 0) {
+        errno = ENOSPC; /* as past fs.epoll.max_user_watches */
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, operation, fd, event);
 }
 
 /* ---- tests ---- */
@@ -389,11 +411,16 @@ static void a_server_may_end_without_being_stopped(void **state)
     assert_int_equal(open_descriptors(), before);
 }
 
-static bool has_sets;
+static bool has_sets, is_patient;
 
 static void note_sets(struct packet_lane *lane)
 {
     has_sets = lane->patient.requests >= 0 && lane->patient.ends >= 0;
+}
+
+static void note_patience(struct packet_lane *lane)
+{
+    is_patient = TAILQ_FIRST(&lane->connections)->patient;
 }
 
 static void without_descriptors_for_it_a_connection_goes_on_as_it_was(void **state)
@@ -430,6 +457,83 @@ static void without_descriptors_for_it_a_connection_goes_on_as_it_was(void **sta
     finish();
 }
 
+/* By the set of requests, or by that of ends when the first one has it already. */
+static void one_that_cannot_be_watched_is_cut_alone(void **state)
+{
+    (void)state;
+    for (int taken = 0; taken < 2; taken++) {
+        start_for_beats(30000);
+        int patient = dial_and_beat(), other = dial(), victim = dial();
+        put_request(other, ASK, "", 0);
+        get_success(other, "", 0);
+        put_request(victim, ASK, "", 0);
+        get_success(victim, "", 0);
+        atomic_store(&sockets_before_refusal, taken);
+        put_request(victim, BEAT, "hello", 5);
+        get_success(victim, "hello", 5);
+        get_cut(victim);
+        wait_until(&fixture.closed, 1);
+        assert_int_equal(atomic_load(&sockets_before_refusal), -1);
+        close(victim);
+        beat(patient);
+        put_request(other, ASK, "", 0);
+        get_success(other, "", 0);
+        int next = dial_and_beat();
+        beat(next);
+        wait_until_asleep();
+        close(next);
+        close(other);
+        close(patient);
+        wait_until(&fixture.closed, 4);
+        finish();
+    }
+}
+
+/* The loop takes no set: connections go on as they were, and are tried again with the next request. */
+static void where_the_sets_cannot_be_watched_a_connection_goes_on_as_it_was(void **state)
+{
+    (void)state;
+    for (int taken = 0; taken < 2; taken++) {
+        start_for_beats(30000);
+        int fd = dial();
+        put_request(fd, ASK, "", 0);
+        get_success(fd, "", 0);
+        atomic_store(&sets_before_refusal, taken);
+        beat(fd);
+        assert_int_equal(atomic_load(&sets_before_refusal), -1);
+        on_loop(note_sets);
+        assert_int_equal(has_sets, taken == 1);
+        on_loop(note_patience);
+        assert_false(is_patient);
+        beat(fd);
+        on_loop(note_patience);
+        assert_true(is_patient);
+        beat(fd);
+        close(fd);
+        wait_until(&fixture.closed, 1);
+        finish();
+    }
+}
+
+/* Before it sleeps the loop is to watch the set again: where that is refused it goes on looking. */
+static void a_set_that_cannot_be_watched_again_is_looked_at(void **state)
+{
+    (void)state;
+    start_for_beats(30000);
+    int fd = dial_and_beat();
+    wait_until_asleep();
+    atomic_store(&sets_before_refusal, 0);
+    beat(fd);
+    for (int i = 0; i < 10000 && atomic_load(&sets_before_refusal) >= 0; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&sets_before_refusal), -1);
+    beat(fd);
+    wait_until_asleep();
+    close(fd);
+    wait_until(&fixture.closed, 1);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +548,9 @@ int main(void)
         cmocka_unit_test(a_server_that_stops_ends_them),
         cmocka_unit_test(a_server_may_end_without_being_stopped),
         cmocka_unit_test(without_descriptors_for_it_a_connection_goes_on_as_it_was),
+        cmocka_unit_test(one_that_cannot_be_watched_is_cut_alone),
+        cmocka_unit_test(where_the_sets_cannot_be_watched_a_connection_goes_on_as_it_was),
+        cmocka_unit_test(a_set_that_cannot_be_watched_again_is_looked_at),
     };
 
     signal(SIGPIPE, SIG_IGN);
