@@ -66,6 +66,12 @@ bool upload_judge_finish(struct upload *upload, struct error *error)
     return fine;
 }
 
+/* A file that moves keeps its row, and that its type. */
+static bool has_type(const struct upload *upload)
+{
+    return upload_is_move(upload) && upload->find.row.stat.content_type[0] != '\0';
+}
+
 void upload_judge_type(struct upload *upload, const void *bytes, size_t size)
 {
     const char *type = upload->put.content_type;
@@ -75,6 +81,6 @@ void upload_judge_type(struct upload *upload, const void *bytes, size_t size)
     if (!type && size == 0)
         type = MEDIA_TYPE_UNKNOWN;
     snprintf(upload->content_type, sizeof(upload->content_type), "%s", type ? type : "");
-    if (!type && !noted)
+    if (!type && !noted && !has_type(upload))
         upload->untyped = types_note(upload->storage->types, &upload->put.key, upload->put.name, bytes, size);
 }

@@ -2,6 +2,9 @@
 #include "storage/rows/meta_move.h"
 #include "tests/unit/library/storage_server.h"
 
+#include <magic.h>
+#include <pthread.h>
+
 #define OLD "group002" /* has the file; the server under test is of group001 */
 
 /* A question to the rows, as a job. */
@@ -187,6 +190,79 @@ static void what_is_not_the_file_does_not_move(void **state)
     assert_true(row.stat.has_digest);
     row = see(&world, OLD, "file", &found);
     assert_true(row.given_up);
+    close(fd);
+    end_world(&world);
+}
+
+/* ---- content types that libmagic finds ---- */
+
+static pthread_mutex_t magic_mutex = PTHREAD_MUTEX_INITIALIZER;
+static char magic_saw[256]; /* the first byte of each content, in their order */
+
+/* In the place of libmagic's. */
+const char *magic_buffer(magic_t magic, const void *bytes, size_t size)
+{
+    size_t length;
+    (void)magic;
+    (void)size;
+    pthread_mutex_lock(&magic_mutex);
+    length = strlen(magic_saw);
+    magic_saw[length] = *(const char *)bytes;
+    magic_saw[length + 1] = '\0';
+    pthread_mutex_unlock(&magic_mutex);
+    return "application/x-found";
+}
+
+/* The thread that asks libmagic takes files in the order of their uploads: this is the last one. */
+static void upload_and_await_type(struct world *world, int fd, const char *file, const char *content)
+{
+    bool found;
+    assert_int_equal(upload(fd, file, content, strlen(content)), ERROR_NONE);
+    for (int i = 0; i < 3000 && see(world, "group001", file, &found).stat.content_type[0] == '\0'; i++)
+        usleep(10000);
+    assert_string_equal(see(world, "group001", file, &found).stat.content_type, "application/x-found");
+}
+
+static void saw(const char *expected)
+{
+    pthread_mutex_lock(&magic_mutex);
+    assert_string_equal(magic_saw, expected);
+    magic_saw[0] = '\0';
+    pthread_mutex_unlock(&magic_mutex);
+}
+
+static void a_moved_file_keeps_its_type_which_nobody_looks_for(void **state)
+{
+    struct world world;
+    bool found;
+    (void)state;
+    magic_saw[0] = '\0';
+    int fd = start_with_file(&world, "file", "a content", 9);
+    upload_and_await_type(&world, fd, "next", "b content");
+    saw("ab");
+    beside(&world, "UPDATE t_file_02 SET content_type = 'application/x-own' WHERE id = 'file'");
+    assert_int_equal(move(fd, "file", OLD, "a content", 9), ERROR_NONE);
+    upload_and_await_type(&world, fd, "third", "c content");
+    saw("c");
+    assert_string_equal(see(&world, "group001", "file", &found).stat.content_type, "application/x-own");
+    close(fd);
+    end_world(&world);
+}
+
+static void a_moved_file_without_a_type_gets_one(void **state)
+{
+    struct world world;
+    bool found;
+    (void)state;
+    magic_saw[0] = '\0';
+    int fd = start_with_file(&world, "file", "a content", 9);
+    upload_and_await_type(&world, fd, "next", "b content");
+    saw("ab");
+    beside(&world, "UPDATE t_file_02 SET content_type = '' WHERE id = 'file'");
+    assert_int_equal(move(fd, "file", OLD, "a content", 9), ERROR_NONE);
+    upload_and_await_type(&world, fd, "third", "c content");
+    saw("ac");
+    assert_string_equal(see(&world, "group001", "file", &found).stat.content_type, "application/x-found");
     close(fd);
     end_world(&world);
 }
@@ -414,6 +490,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_moved_file_is_served_by_both_groups),
         cmocka_unit_test(a_move_keeps_what_is_deleted_deleted),
+        cmocka_unit_test(a_moved_file_keeps_its_type_which_nobody_looks_for),
+        cmocka_unit_test(a_moved_file_without_a_type_gets_one),
         cmocka_unit_test(what_is_not_the_file_does_not_move),
         cmocka_unit_test(the_row_is_switched_as_it_is_by_then),
         cmocka_unit_test(a_file_whose_new_copy_cannot_be_found_stays_where_it_was),
