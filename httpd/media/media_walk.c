@@ -37,6 +37,9 @@ struct media_walk {
     size_t boxes;
     struct media_film *film;
     struct mp4_fragments fragments;
+    int64_t open_begin; /* where the fragments begin whose media data has not come yet; -1: there are none */
+    struct mp4_fragments whole; /* FRAGMENTS before them */
+    size_t whole_count;         /* of ranges */
     struct ts_index ts;
     struct ebml_walk *ebml;
 };
@@ -48,7 +51,7 @@ struct media_walk *media_walk_create(const struct media_walk_options *options)
         return NULL;
     walk->options = *options;
     walk->wanted_size = min_i64(options->size, MEDIA_WALK_FIRST);
-    walk->begin = -1;
+    walk->begin = walk->open_begin = -1;
     return walk;
 }
 
@@ -161,6 +164,11 @@ static enum walk_step take_fragment_box(struct media_walk *walk, uint32_t type, 
     if (type == TYPE('m', 'o', 'o', 'f')) {
         int64_t begin = walk->begin >= 0 ? walk->begin : walk->at;
         walk->begin = -1;
+        if (walk->open_begin < 0) {
+            walk->open_begin = begin;
+            walk->whole = walk->fragments;
+            walk->whole_count = walk->film->ranges.count;
+        }
         if (!mp4_fragments_add(&walk->fragments, box, begin, error))
             return WALK_REFUSED;
     } else if (type == TYPE('s', 'i', 'd', 'x') && !walk->fragments.any && media_box_next(&rest, &parsed) &&
@@ -169,7 +177,7 @@ static enum walk_step take_fragment_box(struct media_walk *walk, uint32_t type, 
     } else if (type != TYPE('m', 'd', 'a', 't') && walk->begin < 0) {
         walk->begin = walk->at;
     } else if (type == TYPE('m', 'd', 'a', 't')) {
-        walk->begin = -1;
+        walk->begin = walk->open_begin = -1;
     }
     return WALK_READ;
 }
@@ -181,15 +189,29 @@ static bool needs_whole(const struct media_walk *walk, uint32_t type)
             (type == TYPE('m', 'o', 'o', 'f') || type == TYPE('s', 'i', 'd', 'x')));
 }
 
+/* The file ends here, or within the box at AT. Fragments whose media data it does not have are left out. */
+static enum walk_step fragments_at_end(struct media_walk *walk, struct media_film **film, struct error *error)
+{
+    int64_t end = walk->begin >= 0 ? walk->begin : walk->at;
+    if (walk->open_begin >= 0) {
+        end = walk->open_begin;
+        walk->fragments = walk->whole;
+        walk->film->ranges.count = walk->whole_count;
+        if (!walk->fragments.any)
+            return media_walk_refuse(
+                error, ERROR_MALFORMED,
+                "not one of its fragments is whole: its recording or upload was cut off");
+    }
+    if (!mp4_fragments_end(&walk->fragments, min_i64(end, walk->options.size), error))
+        return WALK_REFUSED;
+    return media_walk_finish(walk, film);
+}
+
 static enum walk_step media_walk_at_end(struct media_walk *walk, struct media_film **film,
                                         struct error *error)
 {
-    if (walk->state == LOOKING_MOOF) {
-        int64_t end = walk->begin >= 0 ? walk->begin : walk->at;
-        if (!mp4_fragments_end(&walk->fragments, min_i64(end, walk->options.size), error))
-            return WALK_REFUSED;
-        return media_walk_finish(walk, film);
-    }
+    if (walk->state == LOOKING_MOOF)
+        return fragments_at_end(walk, film, error);
     return media_walk_refuse(error, ERROR_MALFORMED,
                              "it has no index (moov): its recording or upload was cut off");
 }
@@ -223,7 +245,7 @@ static enum walk_step walk_boxes(struct media_walk *walk, struct media_view byte
         if (!is_box_type(type) || size < 8 || size > INT64_MAX || ++walk->boxes > BOXES_MAX)
             return media_walk_refuse(error, ERROR_MALFORMED, "a box of its top level is damaged");
         if ((int64_t)size > left) {
-            /* The last fragment may have been cut off; what came before it is whole. */
+            /* The last fragment was cut off; what came before it is whole. */
             return walk->state == LOOKING_MOOF
                        ? media_walk_at_end(walk, film, error)
                        : media_walk_refuse(error, ERROR_MALFORMED,

@@ -639,12 +639,57 @@ static void test_fragments_become_ranges_at_key_frames(void **state)
     contains(&out, "\"segments\": 3");
     media_buffer_clear(&out);
     media_film_release(film);
+    media_buffer_clear(&file);
+}
 
-    /* The last fragment is cut off: what came before is whole. */
-    file.size -= 50;
-    film = film_from(&file);
-    assert_int_equal(film->ranges.count, 3);
+/* Where the last fragment begins, and its media data. */
+static void a_cut_fragment_is_left_out(struct media_buffer *file, size_t begin, size_t count, int64_t offset,
+                                       int64_t duration)
+{
+    size_t whole = file->size;
+    for (size_t size = begin; size < whole; size++) {
+        file->size = size;
+        struct media_film *film = film_from(file);
+        assert_int_equal(film->ranges.count, count);
+        is_range(film, count - 1, offset, (int64_t)begin - offset, duration);
+        media_film_release(film);
+    }
+    file->size = whole;
+}
+
+static void test_a_fragment_that_is_cut_off_is_left_out(void **state)
+{
+    struct media_buffer file = {0};
+    int64_t at[5];
+    (void)state;
+    put_fragmented_moov(&file);
+    at[0] = put_fragment(&file, 1, 5000, KEY, 0);
+    for (size_t size = (size_t)at[0] + 16; size < file.size; size += 3)
+        refused(&file, size, ERROR_MALFORMED,
+                size < file.size - 108 ? "has no fragment" : "not one of its fragments is whole");
+    at[1] = put_fragment(&file, 1, 6000, KEY, 1);
+    a_cut_fragment_is_left_out(&file, (size_t)at[1], 1, at[0], 1000);
+    at[2] = put_fragment(&file, 2, 0, KEY, 0); /* sound */
+    a_cut_fragment_is_left_out(&file, (size_t)at[2], 2, at[1], 1000);
+    at[3] = put_fragment(&file, 1, -1, NOT_KEY, 0); /* of the range under way */
+    a_cut_fragment_is_left_out(&file, (size_t)at[3], 2, at[1], 1000);
+    at[4] = put_fragment(&file, 1, 8000, KEY, 2);
+    a_cut_fragment_is_left_out(&file, (size_t)at[4], 2, at[1], 2000);
+    /* Two whose data follows them both. */
+    size_t mdat = file.size - 108;
+    struct media_buffer twice = {0};
+    media_put(&twice, file.bytes + at[4], mdat - (size_t)at[4]);
+    struct media_buffer data = {0};
+    media_put(&data, file.bytes + mdat, 108);
+    file.size = mdat;
+    media_put(&file, twice.bytes, twice.size);
+    media_put(&file, data.bytes, data.size);
+    a_cut_fragment_is_left_out(&file, (size_t)at[4], 2, at[1], 2000);
+    struct media_film *film = film_from(&file);
+    is_range(film, film->ranges.count - 1, at[4], (int64_t)file.size - at[4], 1000);
     media_film_release(film);
+    media_buffer_clear(&twice);
+    media_buffer_clear(&data);
     media_buffer_clear(&file);
 }
 
@@ -920,6 +965,7 @@ int main(void)
         cmocka_unit_test(test_timed_text_becomes_webvtt),
         cmocka_unit_test(test_a_compressed_text_is_what_it_was),
         cmocka_unit_test(test_fragments_become_ranges_at_key_frames),
+        cmocka_unit_test(test_a_fragment_that_is_cut_off_is_left_out),
         cmocka_unit_test(test_a_damaged_fragment_is_refused),
         cmocka_unit_test(test_a_segment_index_says_the_ranges),
         cmocka_unit_test(test_a_transport_stream_becomes_ranges),
