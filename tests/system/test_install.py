@@ -213,6 +213,16 @@ def test_each_command_explains_itself():
 
 
 @pytest.mark.parametrize("name", ["compose", "compose-cluster"])
+def test_the_logs_of_every_container_are_bounded(name):
+    """Docker keeps all of them otherwise."""
+    text = (ROOT / f"packaging/{name}.yaml").read_text()
+    for image in re.finditer(r"^( +)image: .*\n", text, re.M):
+        block = re.match(rf"(?:{image[1]}.*\n)*", text[image.start():])[0]
+        assert re.search(rf"^{image[1]}logging: ", block, re.M), block
+    assert re.search(r"^    driver: json-file\n    options: \{max-size: 10m, max-file: \"5\"\}$", text, re.M)
+
+
+@pytest.mark.parametrize("name", ["compose", "compose-cluster"])
 def test_a_container_has_as_long_to_stop_as_its_daemon_may_take(name):
     """The default of container engines is 10 s."""
     shown = subprocess.run([BUILD / "bin/reel-storage", "-c", "/dev/null", "-o", "storage.group=g", "-o", "storage.paths=/srv", "--print-config"],
