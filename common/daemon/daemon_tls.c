@@ -17,6 +17,7 @@ struct daemon_tls {
     struct tls_server *server; /* NULL: it does not listen so */
     struct tls_client *client; /* NULL: it does not call so */
     enum tls_profile profile;  /* of the server */
+    size_t loops;              /* whose handshakes are many: browsers' */
     struct tls_keys psk;
     int64_t expiry_warning_ms;
     struct metric *expiry;
@@ -42,6 +43,7 @@ static struct tls_options server_options(const struct daemon_tls *tls, const str
 
     if (options.verify_peer)
         options.psk = NULL;
+    options.threads = tls->loops;
     return options;
 }
 
@@ -93,6 +95,8 @@ bool daemon_tls_start(struct daemon *daemon, enum tls_profile profile, struct er
     if (!tls)
         return false;
     tls->profile = profile;
+    /* Parts keep their connections. */
+    tls->loops = profile == TLS_FOR_HTTP && daemon->loops ? daemon->loops->count : 1;
     options = server_options(tls, config);
     tls->server = tls_server_create(&options, error);
     if (!tls->server)

@@ -44,14 +44,19 @@ static const char *describe_peer(int fd, char *buffer, size_t size)
 static void tls_break(struct tls *tls, int errnum)
 {
     char who[ADDRESS_TEXT_SIZE], why[ERROR_TEXT_SIZE];
-    const char *kind;
+    const char *kind = "truncated";
+    uint64_t suppressed;
 
     tls->broken = errnum;
     tls->quiet = true;
-    if (ERR_peek_error() == 0)
+    if (ERR_peek_error() != 0)
+        kind = tls_take_errors(tls->ssl, why, sizeof(why));
+    else if (tls->cut)
+        (void)snprintf(why, sizeof(why), TLS_TRUNCATED);
+    else
         return; /* the socket's own failure: whoever calls reports it */
-    kind = tls_take_errors(tls->ssl, why, sizeof(why));
-    tls_note_failure(kind, describe_peer(tls->fd, who, sizeof(who)), why);
+    if (tls_count_failure(kind, &suppressed))
+        tls_log_failure(describe_peer(tls->fd, who, sizeof(who)), why, suppressed);
 }
 
 static ssize_t tls_fail_with(int errnum)
@@ -67,6 +72,7 @@ static void handshake_is_over(struct tls *tls)
     BIO *own;
 
     tls->ready = true;
+    tls->more = SSL_has_pending(tls->ssl) == 1;
     if (!SSL_session_reused(tls->ssl))
         tls->psk_identity[0] = '\0'; /* it was offered, and a certificate was taken */
     tls->kernel_sends = BIO_get_ktls_send(SSL_get_wbio(tls->ssl));
@@ -81,35 +87,45 @@ static void handshake_is_over(struct tls *tls)
         SSL_set0_wbio(tls->ssl, own);
 }
 
-enum tls_progress tls_handshake(struct tls *tls, struct error *error)
+static bool flush_records(struct tls *tls, struct tls_scratch *scratch, size_t size, int flags);
+
+/* One step of OpenSSL's. What it says goes out in one piece: a server's two tickets, too. As SSL_do_handshake(3), and 0 with *ERRNUM
+ * where the socket failed. */
+static int handshake_step(struct tls *tls, int *errnum)
 {
-    char why[ERROR_TEXT_SIZE];
+    struct tls_scratch *scratch = tls_scratch(); /* NULL: one by one */
     int result;
 
-    if (tls->ready)
-        return TLS_READY;
-    ERR_clear_error();
     errno = 0;
+    if (scratch)
+        scratch->used = 0;
+    tls->gathering = scratch;
     result = SSL_do_handshake(tls->ssl);
-    if (result == 1) {
-        handshake_is_over(tls);
-        return TLS_READY;
-    }
-    switch (SSL_get_error(tls->ssl, result)) {
-    case SSL_ERROR_WANT_READ:
-        return TLS_WANTS_READ;
-    case SSL_ERROR_WANT_WRITE:
-        return TLS_WANTS_WRITE;
-    default:
-        break;
-    }
-    result = errno;
+    *errnum = errno;
+    tls->gathering = NULL;
+    tls->drained = false;
+    if (!scratch || scratch->used == 0 || flush_records(tls, scratch, 0, 0) || !tls->broken)
+        return result;
+    *errnum = tls->broken;
+    if (result != 1 || !tls->set || (*errnum != EPIPE && *errnum != ECONNRESET))
+        return 0;
+    /* As OpenSSL has it: who has closed his end and takes no tickets may have sent a request before. */
+    tls->broken = 0;
+    tls->quiet = false;
+    return 1;
+}
+
+/* ERRNUM counts where OpenSSL has nothing to say. */
+static enum tls_progress handshake_failed(struct tls *tls, int errnum, struct error *error)
+{
+    char why[ERROR_TEXT_SIZE];
+
     tls->broken = ECONNRESET;
     tls->quiet = true;
     tls_count_handshake(tls->set != NULL, TLS_RESULT_FAILED);
     if (ERR_peek_error() == 0) {
         (void)error_set(error, ERROR_CONNECTION, "TLS: %s",
-                        result != 0 ? strerrordesc_np(result) : "the connection was closed");
+                        errnum != 0 ? strerrordesc_np(errnum) : "the connection was closed");
         return TLS_FAILED;
     }
     tls->kind = tls_take_errors(tls->ssl, why, sizeof(why));
@@ -117,9 +133,31 @@ enum tls_progress tls_handshake(struct tls *tls, struct error *error)
     return TLS_FAILED;
 }
 
+enum tls_progress tls_handshake(struct tls *tls, struct error *error)
+{
+    int result, errnum = 0, wants;
+
+    if (tls->ready)
+        return TLS_READY;
+    ERR_clear_error();
+    if (!tls_flush_held(tls, 0))
+        return errno == EAGAIN || errno == EWOULDBLOCK ? TLS_WANTS_WRITE
+                                                       : handshake_failed(tls, errno, error);
+    result = handshake_step(tls, &errnum);
+    wants = tls->broken ? SSL_ERROR_SYSCALL : SSL_get_error(tls->ssl, result);
+    if (wants != SSL_ERROR_NONE && wants != SSL_ERROR_WANT_READ && wants != SSL_ERROR_WANT_WRITE)
+        return handshake_failed(tls, errnum, error);
+    if (tls->held || wants == SSL_ERROR_WANT_WRITE)
+        return TLS_WANTS_WRITE;
+    if (wants == SSL_ERROR_WANT_READ)
+        return TLS_WANTS_READ;
+    handshake_is_over(tls);
+    return TLS_READY;
+}
+
 bool tls_wants_write(const struct tls *tls)
 {
-    return SSL_want_write(tls->ssl);
+    return tls->held || SSL_want_write(tls->ssl);
 }
 
 const char *tls_failure_kind(const struct tls *tls)
@@ -167,6 +205,12 @@ static size_t read_once(struct tls *tls, void *bytes, size_t size, bool peek)
     return 0;
 }
 
+/* Behind what was read: the socket, or a record that came with it. */
+static bool may_give_more(const struct tls *tls)
+{
+    return !tls->drained || SSL_has_pending(tls->ssl) == 1;
+}
+
 ssize_t tls_recv(struct tls *tls, void *bytes, size_t size, int flags)
 {
     struct tls_scratch *scratch = NULL;
@@ -185,7 +229,8 @@ ssize_t tls_recv(struct tls *tls, void *bytes, size_t size, int flags)
         got = read_once(tls, to, scratch ? min_size(size - total, TLS_BATCH_SIZE) : size - total,
                         (flags & MSG_PEEK) != 0);
         total += got;
-    } while (got > 0 && total < size && (flags & MSG_PEEK) == 0);
+    } while (got > 0 && total < size && (flags & MSG_PEEK) == 0 && may_give_more(tls));
+    tls->drained = false;
     if (total == 0 && tls->ended)
         return 0;
     if (total == 0)
@@ -268,6 +313,12 @@ static size_t room_of(const struct tls *tls)
     if (unsent >= limit - (int)TLS_RECORD_SIZE)
         return TLS_RECORD_SIZE;
     return min_size((size_t)(limit - unsent), TLS_BATCH_SIZE);
+}
+
+/* The same of LEFT bytes. There is always room for a record. */
+static size_t batch_of(const struct tls *tls, size_t left)
+{
+    return left <= TLS_RECORD_SIZE ? left : min_size(left, room_of(tls));
 }
 
 /* Encrypts one record's content into SCRATCH. */
@@ -394,7 +445,7 @@ ssize_t tls_send(struct tls *tls, const struct iovec *parts, size_t count, int f
         return tls_fail_with(ENOMEM);
     parts_skip(&left, total);
     while (total < size) {
-        size_t now = min_size(size - total, room_of(tls));
+        size_t now = batch_of(tls, size - total);
 
         if (!send_batch(tls, scratch, &left, now, total + now < size ? flags | MSG_MORE : flags))
             return send_ends(tls, total);
@@ -417,7 +468,7 @@ ssize_t tls_sendfile(struct tls *tls, int file, off_t *offset, size_t size)
     if (!scratch)
         return tls_fail_with(ENOMEM);
     while (total < size) {
-        ssize_t got = pread(file, scratch->content, min_size(size - total, room_of(tls)), *offset);
+        ssize_t got = pread(file, scratch->content, batch_of(tls, size - total), *offset);
         struct iovec part = {scratch->content, (size_t)max_i64(got, 0)};
         struct tls_parts parts = {&part, 1, 0};
 

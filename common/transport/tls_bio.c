@@ -49,6 +49,10 @@ static int bio_write(BIO *bio, const char *bytes, int size)
         scratch->used += (size_t)size;
         return size;
     }
+    if (scratch && scratch->used > 0) { /* the rest once this has left */
+        BIO_set_retry_write(bio);
+        return -1;
+    }
     sent = tls_flush_held(tls, 0) ? send(tls->fd, bytes, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT) : -1;
     if (sent < 0 && bio_may_pass(errno))
         BIO_set_retry_write(bio);
@@ -58,11 +62,23 @@ static int bio_write(BIO *bio, const char *bytes, int size)
 static int bio_read(BIO *bio, char *bytes, int size)
 {
     struct tls *tls = BIO_get_data(bio);
-    ssize_t got = recv(tls->fd, bytes, (size_t)size, MSG_DONTWAIT);
+    ssize_t got;
 
     BIO_clear_retry_flags(bio);
+    if (tls->drained) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    got = recv(tls->fd, bytes, (size_t)size, MSG_DONTWAIT);
+    tls->drained = got > 0 && got < size;
     if (got < 0 && bio_may_pass(errno))
         BIO_set_retry_read(bio);
+    if (got == 0 && tls->ready) {
+        /* As a failure of the socket, since for an end OpenSSL composes an alert for a peer that has gone. */
+        tls->cut = true;
+        errno = ECONNRESET;
+        return -1;
+    }
     if (got == 0)
         BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
     return (int)got;

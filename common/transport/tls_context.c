@@ -223,11 +223,14 @@ static bool session_connect_bio(struct tls *tls)
 struct tls *tls_server_session(struct tls_server *server, int fd)
 {
     struct tls_set *set = server_set(server);
-    struct tls *tls = ticket_session_create(tls_set_context(set), set, fd);
+    size_t library;
+    SSL_CTX *context = tls_set_context(set, &library);
+    struct tls *tls = ticket_session_create(context, set, fd);
     bool fine;
 
     if (!tls)
         return NULL;
+    tls->library = library;
     SSL_set_accept_state(tls->ssl);
     if (server->kernel) {
         /* Only OpenSSL's own BIO hands keys to the kernel. */
@@ -275,7 +278,7 @@ static SSL_CTX *client_context(struct tls_client *client, const struct tls_optio
     static const unsigned char alpn[] = "\x06reel/1";
     const char *key = options->keys->count > 0 ? options->keys->items[0] : "";
     SSL_CTX *context =
-        check_options(options, false, error) ? tls_context_new(options->profile, false, error) : NULL;
+        check_options(options, false, error) ? tls_context_new(options->profile, false, 0, error) : NULL;
     int64_t expiry;
 
     if (!context)

@@ -36,6 +36,7 @@ struct tls_options {
     /* NULL: none. Copied; of a client the same at each reload that names any. A server treats a peer that proves one as verified,
      * and asks such a peer for no certificate: none together with verify_peer. */
     const struct tls_keys *psk;
+    size_t threads; /* of a server: that shake hands at the same time; 0 is 1 */
 };
 
 /* ---- a reload ---- */

@@ -81,7 +81,7 @@ static const struct reason reasons[] = {
     {SSL_R_NO_SHARED_CIPHER, "version", "no cipher in common, or neither a certificate nor a key here"},
     {SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM, "key",
      "the peer has no pre-shared key that is known here, and there is no certificate"},
-    {SSL_R_UNEXPECTED_EOF_WHILE_READING, "truncated", "the peer closed the connection without ending TLS"},
+    {SSL_R_UNEXPECTED_EOF_WHILE_READING, "truncated", TLS_TRUNCATED},
     {SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "certificate",
      "the peer presented no certificate, which tls.verify requires"},
     {SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED, "certificate",
@@ -134,16 +134,27 @@ const char *tls_take_errors(const SSL *ssl, char *why, size_t size)
     return kind;
 }
 
-void tls_note_failure(const char *kind, const char *who, const char *why)
+bool tls_count_failure(const char *kind, uint64_t *suppressed)
 {
     size_t index = 0;
-    uint64_t suppressed;
 
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         if (strcmp(kinds[i], kind) == 0)
             index = i;
     }
     metric_add(failures[index], 1);
-    if (log_gate_open(&gates[index], FAILURE_LOG_MS, &suppressed))
-        log_info("tls", "%s: %s (%" PRIu64 " more like it not shown)", who, why, suppressed);
+    return log_gate_open(&gates[index], FAILURE_LOG_MS, suppressed);
+}
+
+void tls_log_failure(const char *who, const char *why, uint64_t suppressed)
+{
+    log_info("tls", "%s: %s (%" PRIu64 " more like it not shown)", who, why, suppressed);
+}
+
+void tls_note_failure(const char *kind, const char *who, const char *why)
+{
+    uint64_t suppressed;
+
+    if (tls_count_failure(kind, &suppressed))
+        tls_log_failure(who, why, suppressed);
 }

@@ -12,13 +12,16 @@
 struct tls {
     SSL *ssl;
     int fd;
+    size_t library; /* of a server's: the number of OpenSSL's tables that it uses (tls_library.h) */
     struct tls_set
         *set;   /* a reference: the certificates that the handshake may choose among; NULL: a client */
     bool ready; /* the handshake is done */
     bool kernel_sends;
     bool ended;       /* the peer has said that nothing more comes */
+    bool cut;         /* it closed the connection without having said so */
     bool quiet;       /* nothing may be said any more: the end was said, or the connection failed */
     bool more;        /* see tls_pending() */
+    bool drained;     /* in this call the socket gave less than there was room for: it is empty */
     const char *kind; /* of the failure that ended the handshake; static */
     int broken;       /* errno of every call from now on; 0: it is whole */
 
@@ -85,8 +88,13 @@ void tls_count_kernel(bool on);
  * the kind, a short static word. */
 const char *tls_take_errors(const SSL *ssl, char *why, size_t size);
 
-/* Counts a failure of KIND and logs it, once per kind in ten seconds. */
+#define TLS_TRUNCATED "the peer closed the connection without ending TLS"
+
+/* Counts a failure of KIND and logs it, once per kind in ten seconds. The second and third are its halves: true where it is to be
+ * logged. */
 void tls_note_failure(const char *kind, const char *who, const char *why);
+MUST_CHECK bool tls_count_failure(const char *kind, uint64_t *suppressed);
+void tls_log_failure(const char *who, const char *why, uint64_t suppressed);
 
 /* Of a handshake that failed. */
 const char *tls_failure_kind(const struct tls *tls);

@@ -4,6 +4,7 @@
 #include "common/transport/tls_set.h"
 #include "common/base/log.h"
 #include "common/transport/tls_internal.h"
+#include "common/transport/tls_library.h"
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -28,8 +29,10 @@ struct tls_set {
     struct tls_keys psk;
     bool has_psk;
     int64_t expiry;
-    size_t count;
-    struct {
+    size_t count;     /* of certificates, or 1 where there is none */
+    size_t libraries; /* each has all of them */
+    size_t contexts;  /* of ITEMS that were made */
+    struct tls_item {
         SSL_CTX *context;
         X509 *certificate; /* of the context; NULL: none, only pre-shared keys */
     } items[];
@@ -54,9 +57,10 @@ static bool tls_set_no_memory(struct error *error)
 
 /* ---- contexts ---- */
 
-SSL_CTX *tls_context_new(enum tls_profile profile, bool server, struct error *error)
+SSL_CTX *tls_context_new(enum tls_profile profile, bool server, size_t library, struct error *error)
 {
-    SSL_CTX *context = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
+    SSL_CTX *context =
+        SSL_CTX_new_ex(tls_library(library), NULL, server ? TLS_server_method() : TLS_client_method());
 
     if (!context)
         goto fail;
@@ -105,13 +109,12 @@ static int64_t tls_set_end_of(const X509 *certificate)
     return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) == 1 ? (int64_t)timegm(&end) : 0;
 }
 
-bool tls_context_use(SSL_CTX *context, const char *file, const char *key_file, int64_t *expiry,
-                     struct error *error)
+/* KEY_FILE may be FILE. */
+static bool read_certificate(SSL_CTX *context, const char *file, const char *key_file, int64_t *expiry,
+                             struct error *error)
 {
     FILE *in;
 
-    if (key_file[0] == '\0')
-        key_file = file;
     /* OpenSSL names no errno. */
     for (int i = 0; i < 2; i++) {
         in = fopen(i == 0 ? file : key_file, "re");
@@ -130,8 +133,18 @@ bool tls_context_use(SSL_CTX *context, const char *file, const char *key_file, i
     }
     if (SSL_CTX_check_private_key(context) != 1)
         return refuse_file(error, key_file, "the private key does not match the certificate");
-    warn_if_readable(key_file);
     *expiry = tls_set_end_of(SSL_CTX_get0_certificate(context));
+    return true;
+}
+
+bool tls_context_use(SSL_CTX *context, const char *file, const char *key_file, int64_t *expiry,
+                     struct error *error)
+{
+    if (key_file[0] == '\0')
+        key_file = file;
+    if (!read_certificate(context, file, key_file, expiry, error))
+        return false;
+    warn_if_readable(key_file);
     return true;
 }
 
@@ -170,14 +183,16 @@ static int on_alpn(SSL *ssl, const unsigned char **chosen, unsigned char *length
 static int on_server_name(SSL *ssl, int *alert, void *argument)
 {
     struct tls_set *set = argument;
+    const struct tls *tls = SSL_get_app_data(ssl);
+    const struct tls_item *items = set->items + tls->library * set->count;
     const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 
     (void)alert;
-    for (size_t i = 0; name && set->items[0].certificate && i < set->count; i++) {
-        if (X509_check_host(set->items[i].certificate, name, 0, 0, NULL) != 1)
+    for (size_t i = 0; name && items[0].certificate && i < set->count; i++) {
+        if (X509_check_host(items[i].certificate, name, 0, 0, NULL) != 1)
             continue;
         if (i > 0)
-            (void)SSL_set_SSL_CTX(ssl, set->items[i].context);
+            (void)SSL_set_SSL_CTX(ssl, items[i].context);
         return SSL_TLSEXT_ERR_OK;
     }
     return SSL_TLSEXT_ERR_NOACK;
@@ -218,14 +233,15 @@ void tls_set_release(struct tls_set *set)
 {
     if (!set || atomic_fetch_sub(&set->references, 1) != 1)
         return;
-    for (size_t i = 0; i < set->count; i++)
+    for (size_t i = 0; i < set->contexts; i++)
         SSL_CTX_free(set->items[i].context);
     free(set);
 }
 
-SSL_CTX *tls_set_context(struct tls_set *set)
+SSL_CTX *tls_set_context(struct tls_set *set, size_t *library)
 {
-    return set->items[0].context;
+    *library = tls_library_of_thread(set->libraries);
+    return set->items[*library * set->count].context;
 }
 
 int64_t tls_set_expiry(const struct tls_set *set)
@@ -235,7 +251,7 @@ int64_t tls_set_expiry(const struct tls_set *set)
 
 /* What is the same for all certificates of a server. */
 static bool tls_set_prepare(SSL_CTX *context, struct tls_set *set, const struct tls_options *options,
-                            struct tls_tickets *tickets, struct error *error)
+                            struct tls_tickets *tickets, size_t library, struct error *error)
 {
     bool http = options->profile == TLS_FOR_HTTP;
     static const unsigned char session_name[] = "reel";
@@ -254,29 +270,34 @@ static bool tls_set_prepare(SSL_CTX *context, struct tls_set *set, const struct 
     if (SSL_CTX_set_session_id_context(context, session_name, sizeof(session_name) - 1) != 1)
         return tls_set_no_memory(error);
     if (tickets)
-        return tls_tickets_use(tickets, context) || tls_set_no_memory(error);
+        return tls_tickets_use(tickets, context, library) || tls_set_no_memory(error);
     (void)SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
     return SSL_CTX_set_num_tickets(context, 0) == 1 || tls_set_no_memory(error);
 }
 
-static bool add_context(struct tls_set *set, const struct tls_options *options, size_t index,
-                        struct tls_tickets *tickets, struct error *error)
+/* The next one, in the order of ITEMS. */
+static bool add_context(struct tls_set *set, const struct tls_options *options, struct tls_tickets *tickets,
+                        struct error *error)
 {
+    size_t index = set->contexts % set->count, library = set->contexts / set->count;
     const char *file = index < options->certificates->count ? options->certificates->items[index] : NULL;
     const char *key = index < options->keys->count ? options->keys->items[index] : "";
-    SSL_CTX *context = tls_context_new(options->profile, true, error);
+    SSL_CTX *context = tls_context_new(options->profile, true, library, error);
+    struct tls_item *item = &set->items[set->contexts];
     int64_t expiry = 0;
 
     if (!context)
         return false;
-    set->items[set->count++].context = context;
-    if (!tls_set_prepare(context, set, options, tickets, error))
+    item->context = context;
+    set->contexts++;
+    if (!tls_set_prepare(context, set, options, tickets, library, error))
         return false;
     if (!file)
         return true;
-    if (!tls_context_use(context, file, key, &expiry, error))
+    if (!(library == 0 ? tls_context_use(context, file, key, &expiry, error)
+                       : read_certificate(context, file, key[0] != '\0' ? key : file, &expiry, error)))
         return false;
-    set->items[index].certificate = SSL_CTX_get0_certificate(context);
+    item->certificate = SSL_CTX_get0_certificate(context);
     set->expiry = set->expiry == 0 ? expiry : min_i64(set->expiry, expiry);
     return true;
 }
@@ -284,20 +305,23 @@ static bool add_context(struct tls_set *set, const struct tls_options *options, 
 struct tls_set *tls_set_create(const struct tls_options *options, struct tls_tickets *tickets,
                                struct error *error)
 {
-    size_t count = max_size(options->certificates->count, 1);
-    struct tls_set *set = calloc(1, sizeof(*set) + count * sizeof(set->items[0]));
+    size_t count = max_size(options->certificates->count, 1),
+           libraries = tls_libraries_make(options->threads);
+    struct tls_set *set = calloc(1, sizeof(*set) + count * libraries * sizeof(set->items[0]));
 
     if (!set) {
         (void)tls_set_no_memory(error);
         return NULL;
     }
     atomic_init(&set->references, 1);
+    set->count = count;
+    set->libraries = libraries;
     if (options->psk) {
         set->psk = *options->psk;
         set->has_psk = true;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (!add_context(set, options, i, tickets, error)) {
+    while (set->contexts < count * libraries) {
+        if (!add_context(set, options, tickets, error)) {
             tls_set_release(set);
             return NULL;
         }

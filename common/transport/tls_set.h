@@ -17,14 +17,16 @@ struct tls_set;
 MUST_CHECK struct tls_set *tls_set_create(const struct tls_options *options, struct tls_tickets *tickets,
                                           struct error *error);
 
-/* The context that a handshake begins with: that of the first certificate. */
-SSL_CTX *tls_set_context(struct tls_set *set);
+/* The context that a handshake on this thread begins with: that of the first certificate, and the number of its LIBRARY
+ * (tls_library.h). */
+SSL_CTX *tls_set_context(struct tls_set *set, size_t *library);
 
 /* See tls_server_expiry(). */
 int64_t tls_set_expiry(const struct tls_set *set);
 
 /* What servers and clients have in common: versions, ciphers, no compression, no renegotiation. NULL without memory. */
-MUST_CHECK SSL_CTX *tls_context_new(enum tls_profile profile, bool server, struct error *error);
+MUST_CHECK SSL_CTX *tls_context_new(enum tls_profile profile, bool server, size_t library,
+                                    struct error *error);
 
 /* The certificate of FILE and its key (KEY_FILE "": in the same file) into CONTEXT. *EXPIRY: when it ends. */
 MUST_CHECK bool tls_context_use(SSL_CTX *context, const char *file, const char *key_file, int64_t *expiry,

@@ -3,6 +3,8 @@
  */
 #include "common/transport/tls_tickets.h"
 #include "common/base/clock.h"
+#include "common/transport/tls_internal.h"
+#include "common/transport/tls_library.h"
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -23,6 +25,7 @@ struct tls_tickets {
     struct ticket_key keys[TLS_TICKET_HOURS]; /* newest first */
     size_t count;
     int64_t newest_ms;
+    EVP_CIPHER *ciphers[TLS_LIBRARIES_MAX]; /* of each library that is used; written before that */
 };
 
 /* With the mutex held. */
@@ -59,6 +62,8 @@ void tls_tickets_destroy(struct tls_tickets *tickets)
         return;
     pthread_mutex_destroy(&tickets->mutex);
     OPENSSL_cleanse(tickets->keys, sizeof(tickets->keys));
+    for (size_t i = 0; i < TLS_LIBRARIES_MAX; i++)
+        EVP_CIPHER_free(tickets->ciphers[i]);
     free(tickets);
 }
 
@@ -121,6 +126,8 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
                      EVP_MAC_CTX *mac, int seal)
 {
     struct tls_tickets *tickets = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), 0);
+    size_t library = ((const struct tls *)SSL_get_app_data(ssl))->library;
+    const EVP_CIPHER *kind = tickets->ciphers[library];
     struct ticket_key key = {.name = {0}};
     bool newest = true;
     int result = -1;
@@ -128,13 +135,12 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     if (seal) {
         key = sealing_key(tickets);
         memcpy(name, key.name, KEY_NAME);
-        if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(EVP_aes_256_cbc())) == 1 &&
-            EVP_EncryptInit_ex2(cipher, EVP_aes_256_cbc(), key.cipher, iv, NULL) == 1 && set_mac(mac, &key))
+        if (RAND_bytes_ex(tls_library(library), iv, (size_t)EVP_CIPHER_get_iv_length(kind), 0) == 1 &&
+            EVP_EncryptInit_ex2(cipher, kind, key.cipher, iv, NULL) == 1 && set_mac(mac, &key))
             result = 1;
     } else if (!opening_key(tickets, name, &key, &newest)) {
         result = 0;
-    } else if (EVP_DecryptInit_ex2(cipher, EVP_aes_256_cbc(), key.cipher, iv, NULL) == 1 &&
-               set_mac(mac, &key)) {
+    } else if (EVP_DecryptInit_ex2(cipher, kind, key.cipher, iv, NULL) == 1 && set_mac(mac, &key)) {
         /* TLS 1.3 gives a new ticket after each use, 1.2 where this says that the old one should be replaced. */
         result = newest ? 1 : 2;
     }
@@ -142,8 +148,12 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     return result;
 }
 
-bool tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *context)
+bool tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *context, size_t library)
 {
+    EVP_CIPHER **kind = &tickets->ciphers[library];
+
+    if (!*kind && !(*kind = EVP_CIPHER_fetch(tls_library(library), "AES-256-CBC", NULL)))
+        return false;
     (void)SSL_CTX_set_timeout(context, (TLS_TICKET_HOURS - 1) * 3600);
     return SSL_CTX_set_ex_data(context, 0, tickets) == 1 &&
            SSL_CTX_set_tlsext_ticket_key_evp_cb(context, on_ticket) == 1;

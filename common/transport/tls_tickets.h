@@ -17,8 +17,8 @@ MUST_CHECK struct tls_tickets *tls_tickets_create(void);
 /* NULL is ignored. */
 void tls_tickets_destroy(struct tls_tickets *tickets);
 
-/* CONTEXT seals and opens tickets with these keys. */
-MUST_CHECK bool tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *context);
+/* CONTEXT, of the library of that number (tls_library.h), seals and opens tickets with these keys. Main thread. */
+MUST_CHECK bool tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *context, size_t library);
 
 /* The present key seals no further ticket. */
 MUST_CHECK bool tls_tickets_rotate(struct tls_tickets *tickets);

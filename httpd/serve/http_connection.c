@@ -89,7 +89,8 @@ bool http_connection_create(struct http_loop *loop, struct transport transport, 
     connection->by_proxy = expects_proxy || is_of_proxy(loop->settings, peer, peer_size);
     connection->expects_proxy = expects_proxy;
     connection->place = *place;
-    connection->readable = true;
+    /* What came behind a handshake is there, or the socket's first event tells. */
+    connection->readable = !transport.tls || transport_pending(transport);
     connection->id = loop->next_id;
     loop->next_id += loop->id_step;
     memcpy(&connection->peer, peer, min_size(peer_size, sizeof(connection->peer)));

@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -120,6 +121,14 @@ static int teardown(void **state)
     return 0;
 }
 
+static void session_pair(struct world *world, const int pair[2], const char *host)
+{
+    world->near = (struct transport){pair[0], tls_server_session(world->server, pair[0])};
+    world->far = (struct transport){pair[1], tls_client_session(world->client, pair[1], host)};
+    assert_non_null(world->near.tls);
+    assert_non_null(world->far.tls);
+}
+
 static void make_pair(struct world *world, const char *host)
 {
     int pair[2], small = 1;
@@ -129,10 +138,7 @@ static void make_pair(struct world *world, const char *host)
     /* As small as the kernel allows, so that everything comes in pieces. */
     for (int i = 0; i < 2; i++)
         assert_int_equal(setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
-    world->near = (struct transport){pair[0], tls_server_session(world->server, pair[0])};
-    world->far = (struct transport){pair[1], tls_client_session(world->client, pair[1], host)};
-    assert_non_null(world->near.tls);
-    assert_non_null(world->far.tls);
+    session_pair(world, pair, host);
 }
 
 /* Both ends until both are through or one has failed. */
@@ -295,6 +301,131 @@ static void what_was_decrypted_and_not_read_is_known(void **state)
     assert_false(transport_pending(world->far));
     assert_int_equal(transport_recv(world->far, got, 40, 0), -1);
     assert_int_equal(errno, EAGAIN);
+}
+
+/* What is less than there was room for stands for an empty socket, which its events tell of. */
+static void of_several_records_all_come_that_are_there(void **state)
+{
+    struct world *world = *state;
+    uint8_t *content = make_content(60000), *got = malloc(100000);
+    struct error near, far;
+    int pair[2], room = 400000;
+
+    assert_non_null(got);
+    make_server(world, "good", TLS_FOR_HTTP);
+    make_client(world, TLS_FOR_HTTP);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)), 0);
+    session_pair(world, pair, "localhost");
+    assert_true(shake(world, &near, &far));
+    assert_int_equal(transport_send(world->near, content, 60000, 0), 60000);
+    assert_int_equal(transport_recv(world->far, got, 100000, 0), 60000);
+    assert_memory_equal(got, content, 60000);
+    assert_false(transport_pending(world->far));
+    free(content);
+    free(got);
+}
+
+/* ---- handshakes ---- */
+
+static void tickets_leave_together(void **state)
+{
+    struct world *world = *state;
+    struct error near, far;
+    uint8_t bytes[4096];
+    int pair[2];
+
+    make_server(world, "good", TLS_FOR_HTTP);
+    make_client(world, TLS_FOR_HTTP);
+    /* Each message is what one call has sent. */
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    session_pair(world, pair, "localhost");
+    assert_true(shake(world, &near, &far));
+    ssize_t got = recv(pair[1], bytes, sizeof(bytes), 0);
+    assert_true(got > 5);
+    size_t first = 5 + ((size_t)bytes[3] << 8 | bytes[4]); /* RFC 8446, section 5.1: the length of a record */
+    assert_true(first + 5 < (size_t)got);
+    assert_int_equal(first + 5 + ((size_t)bytes[first + 3] << 8 | bytes[first + 4]), got);
+    assert_int_equal(recv(pair[1], bytes, sizeof(bytes), 0), -1);
+    assert_int_equal(errno, EAGAIN);
+}
+
+static void who_takes_no_tickets_is_heard(void **state)
+{
+    struct world *world = *state;
+    struct error near, far;
+    char got[16];
+
+    make_server(world, "good", TLS_FOR_HTTP);
+    make_client(world, TLS_FOR_HTTP);
+    make_pair(world, "localhost");
+    assert_int_equal(tls_handshake(world->far.tls, &far), TLS_WANTS_READ);
+    assert_int_equal(tls_handshake(world->near.tls, &near), TLS_WANTS_READ);
+    assert_int_equal(tls_handshake(world->far.tls, &far), TLS_READY);
+    assert_int_equal(transport_send(world->far, "ask", 3, 0), 3);
+    assert_int_equal(shutdown(world->far.fd, SHUT_RD), 0);
+    assert_int_equal(tls_handshake(world->near.tls, &near), TLS_READY);
+    assert_true(transport_pending(world->near)); /* it came with the end of the handshake */
+    assert_int_equal(transport_recv(world->near, got, sizeof(got), 0), 3);
+}
+
+/* PEM files one behind the other. */
+static void append_file(FILE *to, const char *path)
+{
+    FILE *from = fopen(path, "re");
+    char bytes[4096];
+    size_t size;
+
+    assert_non_null(from);
+    while ((size = fread(bytes, 1, sizeof(bytes), from)) > 0)
+        assert_int_equal(fwrite(bytes, 1, size, to), size);
+    (void)fclose(from);
+}
+
+static void a_chain_that_no_socket_takes_at_once_comes(void **state)
+{
+    struct world *world = *state;
+    struct error near, far;
+    FILE *chain = fopen(certificate_path(world->directory, "chain", "pem"), "we");
+    FILE *key = fopen(certificate_path(world->directory, "chain", "key"), "we");
+
+    assert_non_null(chain);
+    assert_non_null(key);
+    append_file(chain, certificate_path(world->directory, "good", "pem"));
+    append_file(key, certificate_path(world->directory, "good", "key"));
+    (void)fclose(key);
+    for (int i = 0; i < 200; i++) /* more than the buffer of a thread */
+        append_file(chain, certificate_path(world->directory, "ca", "pem"));
+    (void)fclose(chain);
+    make_server(world, "chain", TLS_FOR_HTTP);
+    make_client(world, TLS_FOR_HTTP);
+    make_pair(world, "localhost");
+    assert_int_equal(tls_handshake(world->far.tls, &far), TLS_WANTS_READ);
+    assert_int_equal(tls_handshake(world->near.tls, &near), TLS_WANTS_WRITE);
+    assert_true(tls_wants_write(world->near.tls));
+    if (!shake(world, &near, &far))
+        fail_msg("%s / %s", near.text, far.text);
+    assert_null(world->near.tls->held);
+}
+
+static void *make_session(void *argument)
+{
+    struct world *world = argument;
+
+    world->near.tls = tls_server_session(world->server, world->near.fd);
+    return NULL;
+}
+
+/* As make_pair(), but that another thread begins the server's end. */
+static void make_pair_elsewhere(struct world *world, const char *host)
+{
+    pthread_t thread;
+
+    make_pair(world, host);
+    tls_free(world->near.tls);
+    assert_int_equal(pthread_create(&thread, NULL, make_session, world), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_non_null(world->near.tls);
 }
 
 /* ---- ends ---- */
@@ -716,6 +847,50 @@ static void sessions_are_resumed_until_their_key_is_gone(void **state)
     }
 }
 
+/* With OpenSSL's tables to themselves threads have the certificates of all names, and open each other's tickets. */
+static void threads_serve_alike(void **state)
+{
+    struct world *world = *state;
+    const struct certificate_spec other = {.name = "a.example", .issuer = "ca"};
+    const char *labels[] = {"good", "a"};
+    char *pem[2], *key[2];
+    struct config_strings certificates = {pem, 2}, keys = {key, 2};
+    const struct tls_options options = {
+        .profile = TLS_FOR_HTTP, .certificates = &certificates, .keys = &keys, .ca = "", .threads = 2};
+    struct error near, far, error;
+    uint8_t byte;
+
+    certificate_make(world->directory, "a", &other);
+    for (int i = 0; i < 2; i++) {
+        pem[i] = strdup(certificate_path(world->directory, labels[i], "pem"));
+        key[i] = strdup(certificate_path(world->directory, labels[i], "key"));
+    }
+    world->server = tls_server_create(&options, &error);
+    assert_non_null(world->server);
+    make_client(world, TLS_FOR_HTTP);
+    make_pair(world, "a.example");
+    const size_t here = world->near.tls->library;
+    assert_true(shake(world, &near, &far));
+    common_name_shown(world, "a.example", "a.example");
+
+    make_pair_elsewhere(world, "a.example");
+    assert_int_not_equal(world->near.tls->library, here);
+    assert_true(shake(world, &near, &far));
+    common_name_shown(world, "a.example", "a.example");
+    (void)transport_recv(world->far, &byte, 1, 0);
+    SSL_SESSION *session = SSL_get1_session(world->far.tls->ssl);
+    make_pair(world, "a.example");
+    assert_int_equal(world->near.tls->library, here);
+    assert_int_equal(SSL_set_session(world->far.tls->ssl, session), 1);
+    assert_true(shake(world, &near, &far));
+    assert_true(SSL_session_reused(world->near.tls->ssl));
+    SSL_SESSION_free(session);
+    for (int i = 0; i < 2; i++) {
+        free(pem[i]);
+        free(key[i]);
+    }
+}
+
 static void options_that_cannot_work_are_named(void **state)
 {
     struct world *world = *state;
@@ -763,6 +938,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_comes_whole_and_only_what_left_is_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_full_socket_left_is_sent_with_the_next_call, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_decrypted_and_not_read_is_known, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_several_records_all_come_that_are_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(tickets_leave_together, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_takes_no_tickets_is_heard, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_chain_that_no_socket_takes_at_once_comes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_clean_end_is_an_end_and_the_other_half_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cut_connection_is_no_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_record_that_was_changed_breaks_the_connection, setup, teardown),
@@ -776,6 +955,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_name_chooses_the_certificate, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reload_takes_good_files_and_refuses_bad_ones, setup, teardown),
         cmocka_unit_test_setup_teardown(sessions_are_resumed_until_their_key_is_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(threads_serve_alike, setup, teardown),
         cmocka_unit_test_setup_teardown(options_that_cannot_work_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_plain_end_is_the_socket_itself, setup, teardown),
     };
