@@ -211,8 +211,9 @@ static void run_queue(struct job *job)
     struct types *types = CONTAINER_OF(job, struct types, job);
     struct note_list notes = STAILQ_HEAD_INITIALIZER(notes);
     struct type_note *note;
-    /* Only idle processor time; where that is refused the work is done all the same. */
-    (void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){.sched_priority = 0});
+    /* It interrupts nobody, but gets its share: it takes locks that loops wait for, and SCHED_IDLE on a busy machine would keep them
+     * for a second. Where that is refused the work is done all the same. */
+    (void)sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){.sched_priority = 0});
     while (take_notes(types, &notes) > 0) {
         int64_t start_us = used_us();
         STAILQ_FOREACH(note, &notes, link)

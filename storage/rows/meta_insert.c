@@ -123,20 +123,22 @@ static enum db_result meta_insert_together(struct insert_item *const *items, siz
 }
 
 /*
- * The database did not say what became of an earlier try. If that was committed, the row may have been deleted and
- * purged since: what was stored then would live again. The purge removes a file before its row, so a file that is there
- * while its key is free, or another's, was never purged. Only after a lost answer; where the volume does not say in time
+ * The database did not say what became of an earlier try, or another request had the same file. If that was committed, the row may
+ * have been deleted and purged since: what was stored then would live again. The purge removes a file before its row, so a file that
+ * is there while its key is free, or another's, was never purged. Only in these two cases; where the volume does not say in time
  * whether the file is there, "it is not known" is the answer: a thread of the database does not wait for a volume.
  */
 static bool is_never_purged(struct meta_insert *insert, struct error *error)
 {
     int64_t size = -1;
-    if (!insert->item.uncertain)
+    if (!insert->item.uncertain && !insert->shared)
         return true;
     bool fine = store_glance(insert->row.path, &insert->row.place, &size, error);
     if (fine && size != insert->row.stat.size)
         fine = error_set(error, ERROR_UNAVAILABLE,
-                         "the database's answer was lost, and the file was removed since");
+                         insert->item.uncertain
+                             ? "the database's answer was lost, and the file was removed since"
+                             : "an earlier request may have stored the file, which was removed since");
     insert->purged = !fine;
     return fine;
 }

@@ -32,6 +32,9 @@ struct meta_insert {
      * false: nothing is done, with ERROR. On a database thread, perhaps several times. */
     enum db_result (*holds)(struct meta_insert *insert, struct db_connection *connection, bool *holds,
                             struct error *error);
+    /* An earlier request may have added a row of this very file, which then was deleted and purged, and the file with it: no row is added
+     * unless the file is there. */
+    bool shared;
     struct loop *loop;
     void (*done)(struct meta_insert *insert);
     /* out; ROW has its version */
@@ -48,7 +51,7 @@ struct meta_insert {
     bool late, refused; /* refused: with the error, whatever the database would say to it; nothing was done */
     /* ROW's file had a row already, from an earlier statement or another request: it may have been changed since. */
     bool met;
-    bool purged; /* after a lost answer the file is not there any more, or its volume does not say */
+    bool purged; /* SHARED, or after a lost answer: the file is not there any more, or its volume does not say */
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
 

@@ -137,6 +137,7 @@ static void finish_add(struct partial *partial)
         partial->rows.row.offset = partial->rows.row.size = partial->joined;
     upload->insert.outcome = META_NOT_DONE; /* so far */
     upload->insert.holds = finish_holds;
+    upload->insert.shared = partial->rows.row.finishing;
     upload_add_row(upload);
 }
 

@@ -68,8 +68,8 @@ void upload_verified(struct upload *upload)
 {
     if (upload->finding == UPLOAD_SAME)
         succeed(upload);
-    else if (upload->insert.met)
-        /* The row is that of another request, which shares the file and may have said that it is stored. */
+    else if (upload->insert.met && upload->kind)
+        /* The row may be that of another request to finish it, which shares the file and may have said that it is stored. */
         upload_refuse(upload, ERROR_UNAVAILABLE,
                       "it is not known whether file %s was stored: its row is there, and its file is not",
                       upload->put.key.file);

@@ -43,7 +43,7 @@ void meta_world_end(struct meta_world *world)
 {
     sqlite3_close(world->beside);
     meta_end(world->meta);
-    store_end(world->store, 5000);
+    store_end(world->store, 60000);
     loop_destroy(world->loop);
     meta_destroy(world->meta);
     store_destroy(world->store);

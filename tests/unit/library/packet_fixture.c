@@ -341,7 +341,7 @@ void wait_until(atomic_int *counter, int value)
 void finish(void)
 {
     atomic_store(&fixture.release, true);
-    packet_server_stop(fixture.server, 5000, on_stopped, &fixture);
+    packet_server_stop(fixture.server, 60000, on_stopped, &fixture);
     wait_until(&fixture.stopped, 1);
     assert_int_equal(packet_server_connections(fixture.server), 0);
     assert_int_equal(atomic_load(&fixture.opened), atomic_load(&fixture.closed));

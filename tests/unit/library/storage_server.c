@@ -128,7 +128,7 @@ static void end_on_main(void *argument)
 {
     struct world *world = argument;
     ids_end(world->storage.ids);
-    store_end(world->storage.store, 5000);
+    store_end(world->storage.store, 60000);
 }
 
 /* What has events on the main loop. */
@@ -152,7 +152,7 @@ void end_world(struct world *world)
     struct storage *storage = &world->storage;
     sem_t stopped;
     sem_init(&stopped, 0, 0);
-    packet_server_stop(storage->base.server, 5000, on_stopped, &stopped);
+    packet_server_stop(storage->base.server, 60000, on_stopped, &stopped);
     while (sem_wait(&stopped) != 0)
         ;
     sem_destroy(&stopped);
@@ -161,7 +161,7 @@ void end_world(struct world *world)
     assert_int_equal(metric_value(storage->metrics.leftovers), 0);
     sqlite3_close(world->beside);
     loop_do(world->main_loop, end_on_main, world);
-    types_end(storage->types, 5000);
+    types_end(storage->types, 60000);
     assert_int_equal(metric_value(metrics_gauge("reel_storage_types_waiting", "", NULL)), 0);
     meta_end(storage->meta);
     loop_group_destroy(&world->loops);

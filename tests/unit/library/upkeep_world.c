@@ -196,7 +196,7 @@ void upkeep_world_end(struct upkeep_world *world)
     fake_clock_end();
     sqlite3_close(world->beside);
     meta_end(world->storage.meta);
-    store_end(world->storage.store, 5000);
+    store_end(world->storage.store, 60000);
     open_cache_destroy(world->storage.open_cache);
     meta_destroy(world->storage.meta);
     store_destroy(world->storage.store);

@@ -66,6 +66,8 @@ static int setup(void **state)
     static struct upkeep_world nowhere;
     (void)state;
     content = random_bytes(SIZE);
+    memcpy(content, "\x89PNG\r\n\x1a\n",
+           8); /* nobody has to find its type, and to save it, after the reply */
     upkeep_hooks = (struct upkeep_hooks){.world = &nowhere, .synced = note_sync};
     return 0;
 }
@@ -89,17 +91,22 @@ static int64_t number(struct world *world, const char *sql)
     return value;
 }
 
-/* The place of FILE's partial file. */
-static void place_of(struct world *world, const char *file, char place[512])
+/* The place of FILE, of which TABLE has a row. */
+static void place_in(const char *table, struct world *world, const char *file, char place[512])
 {
     sqlite3_stmt *statement;
     char sql[128];
-    snprintf(sql, sizeof(sql), "SELECT file_path FROM t_partial WHERE id = '%s'", file);
+    snprintf(sql, sizeof(sql), "SELECT file_path FROM %s WHERE id = '%s'", table, file);
     assert_int_equal(sqlite3_prepare_v2(world->beside, sql, -1, &statement, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     snprintf(place, 512, "%s/one/%s", world->fixture.directory,
              (const char *)sqlite3_column_text(statement, 0) + strlen("../data/"));
     sqlite3_finalize(statement);
+}
+
+static void place_of(struct world *world, const char *file, char place[512])
+{
+    place_in("t_partial", world, file, place);
 }
 
 /* A world whose directories exist and whose database has a log, and a connection to it. */
@@ -270,6 +277,39 @@ static void a_file_that_is_gone_when_its_row_comes_is_not_called_stored(void **s
     end_world(&world);
 }
 
+/* ---- a row that must not come back ---- */
+
+static void purge_file(void *argument)
+{
+    const struct late *late = argument;
+    assert_int_equal(remove(late->place), 0);
+}
+
+/* An earlier FINISH added the row and then stood still; the file was deleted and purged while a later one had it open. */
+static void what_was_stored_and_purged_before_does_not_come_back(void **state)
+{
+    struct world world;
+    struct late late;
+    const struct lossy_db lossy = {
+        .beginning = "INSERT INTO t_file_02", .runs = true, .meanwhile = purge_file, .argument = &late};
+    (void)state;
+    int fd = start_warm(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    place_of(&world, "film", late.place);
+    beside(&world, "UPDATE t_partial SET state = 1, epoch = epoch + 1, claim = claim + 1 WHERE id = 'film'");
+    lossy_db_arm(&lossy);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_UNAVAILABLE);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_file_02 WHERE id = 'film'"), 0);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_IO);
+    close(fd);
+    end_world(&world);
+}
+
+/* ---- a row that was there ---- */
+
 static void lose_file(void *argument)
 {
     const struct late *late = argument;
@@ -304,6 +344,48 @@ static void a_row_that_was_met_is_not_taken_back(void **state)
     end_world(&world);
 }
 
+static void lose_photo(void *argument)
+{
+    struct late *late = argument;
+    fake_clock_start(&test_clock); /* not before: the second try comes after a pause */
+    fake_clock_pass(&test_clock, late->ms);
+    place_in("t_file_02", late->world, "photo", late->place);
+    assert_int_equal(remove(late->place), 0);
+}
+
+/* On the database thread: what comes next is the second try. */
+static void arm_second_try(void *argument)
+{
+    const struct lossy_db second = {
+        .beginning = "SELECT id", .runs = true, .meanwhile = lose_photo, .argument = argument};
+    lossy_db_arm(&second);
+}
+
+/* The answer to its COMMIT was lost, so it meets its own row, which nobody else can have: that goes, as its file has. */
+static void a_row_of_ones_own_is_taken_back_also_where_it_was_met(void **state)
+{
+    struct world world;
+    struct late late;
+    const struct lossy_db lossy = {.beginning = "COMMIT",
+                                   .runs = true,
+                                   .tells = true,
+                                   .result = DB_UNCERTAIN,
+                                   .meanwhile = arm_second_try,
+                                   .argument = &late};
+    (void)state;
+    int fd = start_warm(&world);
+    late.world = &world;
+    late.ms = world.fixture.config.leftover_age_ms;
+    lossy_db_arm(&lossy);
+    assert_int_equal(upload(fd, "photo", content, 10), ERROR_UNAVAILABLE);
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_file_02 WHERE id = 'photo'"), 0);
+    fake_clock_end();
+    close(fd);
+    end_world(&world);
+}
+
 /* The bytes of a file that was acknowledged and is lost come again in parts. */
 static void a_partial_upload_takes_the_place_of_a_lost_file(void **state)
 {
@@ -315,14 +397,7 @@ static void a_partial_upload_takes_the_place_of_a_lost_file(void **state)
     assert_int_equal(partial_append(fd, &again, 0, content, 10), ERROR_NONE);
     assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
-    sqlite3_stmt *statement;
-    assert_int_equal(sqlite3_prepare_v2(world.beside, "SELECT file_path FROM t_file_02 WHERE id = 'film'", -1,
-                                        &statement, NULL),
-                     SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    snprintf(place, sizeof(place), "%s/one/%s", world.fixture.directory,
-             (const char *)sqlite3_column_text(statement, 0) + strlen("../data/"));
-    sqlite3_finalize(statement);
+    place_in("t_file_02", &world, "film", place);
     assert_int_equal(remove(place), 0);
     assert_int_equal(partial_finish(fd, &again, NULL), ERROR_NONE);
     assert_int_equal(code_of_download(fd, "film", 0, 0, content, 10), ERROR_NONE);
@@ -339,7 +414,9 @@ int main(void)
         cmocka_unit_test(a_finish_syncs_what_it_does_not_know_to_last),
         cmocka_unit_test(an_empty_file_that_is_gone_is_made_anew),
         cmocka_unit_test(a_file_that_is_gone_when_its_row_comes_is_not_called_stored),
+        cmocka_unit_test(what_was_stored_and_purged_before_does_not_come_back),
         cmocka_unit_test(a_row_that_was_met_is_not_taken_back),
+        cmocka_unit_test(a_row_of_ones_own_is_taken_back_also_where_it_was_met),
         cmocka_unit_test(a_partial_upload_takes_the_place_of_a_lost_file),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
