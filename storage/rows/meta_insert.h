@@ -51,7 +51,8 @@ struct meta_insert {
     bool late, refused; /* refused: with the error, whatever the database would say to it; nothing was done */
     /* ROW's file had a row already, from an earlier statement or another request: it may have been changed since. */
     bool met;
-    bool purged; /* SHARED, or after a lost answer: the file is not there any more, or its volume does not say */
+    bool
+        purged; /* SHARED, or after a lost answer: the file is not there any more, or its volume does not say */
 };
 MUST_CHECK bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *error);
 
