@@ -19,10 +19,20 @@ static const char *place_name(const struct path *place, char text[PATH_TEXT_SIZE
     return path_format(place, text) ? text : "(no place)";
 }
 
-static void touch(struct store_file *file)
+static void store_file_touch(struct store_file *file)
+{
+    int64_t boot_ms = clock_boot_ms(), wall_us = clock_wall_us();
+    file->pause_ms = max_i64(file->pause_ms,
+                             max_i64(boot_ms - file->touched_ms, (wall_us - file->touched_wall_us) / 1000));
+    file->touched_ms = boot_ms;
+    file->touched_wall_us = wall_us;
+}
+
+static void store_file_touch_first(struct store_file *file)
 {
     file->touched_ms = clock_boot_ms();
     file->touched_wall_us = clock_wall_us();
+    file->pause_ms = 0;
 }
 
 bool store_file_create(struct store_file *file, struct error *error)
@@ -39,7 +49,7 @@ bool store_file_create(struct store_file *file, struct error *error)
                          (long long)file->place.value, (long long)file->place.seconds);
     if (!store_path_enter(path, &root, error))
         return false;
-    touch(file);
+    store_file_touch_first(file);
     bool fine = store_directory_make(path, root->fd, file->place.value, error) &&
                 store_directory_unused(path, root->fd, &file->place, error);
     for (int attempt = 0; fine; attempt++) {
@@ -86,7 +96,7 @@ bool store_file_reopen(struct store_file *file, int64_t *size, struct error *err
     file->name_lasts = false;
     if (!store_path_enter(path, &root, error))
         return false;
-    touch(file);
+    store_file_touch_first(file);
     place_name(&file->place, name);
     file->fd = store_beneath_open(root->fd, name, O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
     if (file->fd < 0 && errno == ENOENT)
@@ -147,7 +157,7 @@ bool store_file_put_back(struct store_path *path, const struct path *place, cons
 
 bool store_file_cut(struct store_file *file, int64_t size, struct error *error)
 {
-    touch(file);
+    store_file_touch(file);
     return ftruncate(file->fd, (off_t)size) == 0 ||
            store_path_fail(file->path, errno, "cut", "a file", error);
 }
@@ -156,7 +166,7 @@ bool store_file_write(struct store_file *file, const void *bytes, size_t size, i
                       struct error *error)
 {
     const char *next = bytes;
-    touch(file);
+    store_file_touch(file);
     while (size > 0) {
         ssize_t written = pwrite(file->fd, next, size, (off_t)offset);
         if (written < 0 && errno == EINTR)

@@ -19,6 +19,7 @@ struct store_file {
     struct store_root *root; /* held from create to let_go or discard; NULL: there is no file of ours */
     int64_t touched_ms;      /* clock_boot_ms() before the last call that wrote to it, and */
     int64_t touched_wall_us; /* clock_wall_us() then */
+    int64_t pause_ms;        /* the longest time between two such calls, by either clock */
     bool name_lasts;         /* since it was synced: its directory need not be */
 };
 

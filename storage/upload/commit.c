@@ -36,6 +36,8 @@ bool commit_row(struct meta *meta, const struct store_file *file, int64_t leftov
 
 bool commit_took_long(const struct store_file *file, int64_t leftover_age_ms)
 {
+    if (file->pause_ms > leftover_age_ms / 2)
+        return true;
     /* The wall clock too: a machine whose time was stopped as a whole knows of it from there alone. */
     return clock_boot_ms() - file->touched_ms > leftover_age_ms / 2 ||
            (clock_wall_us() - file->touched_wall_us) / 1000 > leftover_age_ms / 2;

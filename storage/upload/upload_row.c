@@ -27,8 +27,8 @@ static void on_withdrawn(struct meta_withdraw *withdraw)
     if (withdraw->fine && upload->job_fine)
         upload_refuse(
             upload, ERROR_UNAVAILABLE,
-            "adding the row of file %s took longer than storage.leftover_age allows, and the clean-up took "
-            "the file meanwhile; upload it again",
+            "storing file %s took longer than storage.leftover_age allows, and the clean-up took the file "
+            "meanwhile; upload it again",
             upload->put.key.file);
     else if (withdraw->fine)
         upload_refuse(upload, ERROR_UNAVAILABLE,
@@ -74,7 +74,7 @@ void upload_verified(struct upload *upload)
                       "it is not known whether file %s was stored: its row is there, and its file is not",
                       upload->put.key.file);
     else
-        upload_row_withdraw_row(upload, "was taken by the clean-up while its row was added");
+        upload_row_withdraw_row(upload, "was taken by the clean-up before its row was added");
 }
 
 void upload_unverified(struct upload *upload)

@@ -555,6 +555,49 @@ static void after_a_late_commit_the_file_is_looked_for(void **state)
     free(content);
 }
 
+static void wait_for_bytes(const char *path)
+{
+    struct stat status = {0};
+    while (stat(path, &status) != 0 || status.st_size == 0)
+        usleep(1000);
+}
+
+/* The machine sleeps while the content comes, and goes on with what had arrived before anybody finds that the transfer stood still. */
+static void after_a_long_pause_between_two_pieces_the_file_is_looked_for(void **state)
+{
+    static const struct clock_source source = {monotonic_of_the_test, wall_of_the_test, NULL};
+    uint8_t *content = random_bytes(1000000);
+    struct proto_put head = {.key = key_of("file"), .size = 1000000};
+    (void)state;
+    for (int taken = 0; taken < 2; taken++) {
+        struct world world;
+        char pattern[256];
+        glob_t files = {0};
+        clock_set_source(&source);
+        start_world(&world, NULL);
+        int fd = connect_client(&world);
+        send_put_head(fd, &head);
+        peer_put(fd, content, 600000);
+        while (fixture_files(&world.fixture, "one") < 1)
+            usleep(1000);
+        snprintf(pattern, sizeof(pattern), "%s/one/000/000/000/*", world.fixture.directory);
+        assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+        assert_int_equal(files.gl_pathc, 1);
+        wait_for_bytes(files.gl_pathv[0]);
+        atomic_fetch_add(&slept_us, 3600 * 1000000LL);
+        if (taken)
+            assert_int_equal(unlink(files.gl_pathv[0]), 0);
+        globfree(&files);
+        peer_put(fd, content + 600000, 400000);
+        assert_int_equal(read_code(fd), taken ? ERROR_UNAVAILABLE : ERROR_NONE);
+        assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "file"), taken ? ERROR_NOT_FOUND : ERROR_NONE);
+        close(fd);
+        end_world(&world);
+        clock_set_source(NULL);
+    }
+    free(content);
+}
+
 /* ---- another directory in the store path's place ---- */
 
 static void an_upload_into_a_directory_that_was_exchanged_fails(void **state)
@@ -718,6 +761,7 @@ int main(void)
         cmocka_unit_test(a_former_copy_that_is_lost_is_not_stored_anew),
         cmocka_unit_test(a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again),
         cmocka_unit_test(after_a_late_commit_the_file_is_looked_for),
+        cmocka_unit_test(after_a_long_pause_between_two_pieces_the_file_is_looked_for),
         cmocka_unit_test(an_upload_into_a_directory_that_was_exchanged_fails),
         cmocka_unit_test(a_number_directory_that_takes_no_files_is_passed_over),
         cmocka_unit_test(of_many_uploads_of_one_id_exactly_one_wins),
