@@ -360,10 +360,15 @@ static void fill_and_reopen(const char *id, off_t at, bool same)
 static void a_full_disk_does_not_keep_a_file_from_being_reopened(void **state)
 {
     (void)state;
-    (void)remove("full");
-    write_log("full", "st-1", (const char *const[]){"alice", NULL});
-    off_t line = size_of("full") / 2;
-    for (off_t at = 0; at<2 * line - 40; at += at> line - 40 && at < line + 10 ? 1 : 23) {
+    struct audit *audit = open_audit("line", "st-1");
+    await_size("line", 1);
+    off_t begin = size_of("line");
+    note(audit, "upload", "alice");
+    audit_destroy(audit);
+    off_t line = size_of("line") - begin; /* without its newline it is whole */
+    off_t step;
+    for (off_t at = 0; at < 2 * line; at += step) {
+        step = at > line - 30 && at < line + 5 ? 1 : 23;
         fill_and_reopen("st-1", at, false);
         if (at % 3 == 0)
             fill_and_reopen("st-1", at, true);

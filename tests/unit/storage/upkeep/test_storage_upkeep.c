@@ -281,6 +281,34 @@ static void an_end_that_takes_long_says_that_it_waits_for_the_database(void **st
     upkeep_world_end(&world);
 }
 
+static void *turn_once(void *keeper)
+{
+    keeper_turn(keeper);
+    return NULL;
+}
+
+static void a_lease_that_waits_for_the_database_says_so_too(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    pthread_t thread;
+    bool asks = false;
+    (void)state;
+    upkeep_world_start(&world, NULL);
+    fake_clock_end();
+    upkeep_member_start(&world, &keeper, NULL, 0); /* without a chore it is the lease alone that asks */
+    upkeep_sql(&world, "BEGIN IMMEDIATE");
+    assert_int_equal(pthread_create(&thread, NULL, turn_once, &keeper), 0);
+    for (int i = 0; i < 200 && !(asks = keeper_asks(&keeper)); i++)
+        usleep(10000);
+    upkeep_sql(&world, "COMMIT");
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(asks);
+    assert_false(keeper_asks(&keeper));
+    upkeep_member_end(&keeper);
+    upkeep_world_end(&world);
+}
+
 static atomic_bool in_file_system, file_system_answers;
 
 static int hang(struct upkeep_world *hung, const char *name)
@@ -327,6 +355,7 @@ int main(void)
         cmocka_unit_test(the_thread_does_all_of_it_and_gives_the_lease_up_at_its_end),
         cmocka_unit_test(a_clean_up_that_waits_for_a_person_is_a_concern),
         cmocka_unit_test(an_end_that_takes_long_says_that_it_waits_for_the_database),
+        cmocka_unit_test(a_lease_that_waits_for_the_database_says_so_too),
         cmocka_unit_test(or_that_it_does_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
