@@ -780,7 +780,8 @@ static void a_rotation_during_the_start_does_not_end_it(void **state)
     (void)state;
     spec.confine = confine_and_rotate;
     write_usual_config("");
-    running = launch(&spec, NULL, (const char *const[]){"-c", config_path, NULL});
+    running =
+        launch(&spec, NULL, (const char *const[]){"-c", config_path, "-o", "daemon.sandbox=auto", NULL});
     wait_for(log_path, "ready: ");
     if (contains(log_path, "NOT CONFINED")) { /* a kernel without Landlock */
         assert_int_equal(kill(running, SIGTERM), 0);
