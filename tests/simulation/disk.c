@@ -53,6 +53,7 @@ struct item {
     int64_t lost;              /* and from here on never will be: a sync failed */
     int64_t before, again;     /* DIRTY when the last syncfs(2) began; what was written since */
     int64_t saved_us;          /* when it was last synced by itself */
+    uint64_t saved_by;         /* the sync that began last of those that worked */
 };
 
 enum change_kind { CHANGE_MADE, CHANGE_REMOVED, CHANGE_MOVED };
@@ -424,19 +425,23 @@ int __wrap_fsync(int fd)
         return -1;
     /* What was there before it began is what it saves. */
     uint64_t last = change_number;
+    static uint64_t syncs;
+    uint64_t number = ++syncs;
     struct item *item = item_of(status.st_ino);
     int64_t dirty = item->dirty;
     item->dirty = FOREVER; /* what is written meanwhile is dirty again */
     disk_wait_sync();
     if (!disk_call(true)) {
         failures++;
-        item->lost =
-            min_i64(item->lost, dirty); /* the kernel forgets: a later one that works saves nothing of it */
+        /* The kernel forgets: a later one that works saves nothing of it. One that began later and has worked already has saved it. */
+        if (item->saved_by < number)
+            item->lost = min_i64(item->lost, dirty);
         item->dirty = min_i64(item->dirty, item->lost);
         return -1;
     }
     item->dirty = min_i64(item->dirty, item->lost);
     item->saved_us = now_us();
+    item->saved_by = number > item->saved_by ? number : item->saved_by;
     size_t begun = changes_before(last);
     if (model == DISK_STRICT && S_ISDIR(status.st_mode))
         keep_changes(begun, path);
