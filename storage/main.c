@@ -357,7 +357,7 @@ static void stop(struct daemon *daemon)
     packet_daemon_stop(&storage->base, storage_drained);
 }
 
-/* False: it does not end by itself. What it waits for is told now, while it does. */
+/* False: it does not end by itself; what it waits for is logged while it still waits. */
 static bool end_upkeep(struct storage *storage, bool *asks)
 {
     if (upkeep_end(storage->upkeep, WORKERS_STOP_MS))

@@ -83,7 +83,7 @@ static int query_done(struct command *command, const char *file, bool fine, cons
                : COMMAND_OK;
 }
 
-/* Says what would be done to a file, which must exist; DELETED: and not be deleted yet. */
+/* Prints what would be done to a file, which must exist; DELETED: and must not be deleted yet. */
 static int query_would(struct command *command, const char *id, const char *verb, bool deleted)
 {
     const struct reel_key key = {.file = id};

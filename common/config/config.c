@@ -5,7 +5,7 @@
  * INI readers differ; these are the rules here: a line is "[section]", "name = value" (or "name:
  * value"), empty, or a comment (";" or "#" as its first character that is not blank). There are no comments
  * after a value and no continued lines, so that ";" and "#" may stand in a value (an address list, a password
- * in a URL). Where one follows a blank the line is refused, since it is most likely meant as a comment;
+ * in a URL). A line in which one follows a space is refused: it is most likely meant as a comment;
  * quotes around the value make it part of the value. An option may appear once in a file.
  */
 #include "common/config/config.h"

@@ -2,7 +2,7 @@
  * config: one table of options per daemon; it parses, checks, documents, dumps, and knows what a reload may change.
  * The file is INI ([section], name = value, # and ; comments); an option may appear once, a list option may be given
  * once with several values. Errors name file and line, and say what would be right.
- * Comments stand on lines of their own; ";" and "#" inside a value belong to it, and where one follows a blank the line
+ * Comments stand on lines of their own; ";" and "#" inside a value belong to it, and a line in which one follows a space
  * is refused unless the value is in double quotes (which are taken off; there are no escapes in them).
  */
 #ifndef REEL_COMMON_CONFIG_H

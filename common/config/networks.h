@@ -24,7 +24,7 @@ MUST_CHECK bool networks_parse(const struct config_strings *texts, struct networ
                                struct error *error);
 void networks_clear(struct networks *networks);
 
-/* HOST: a numeric address, IPv4 or IPv6 (also one with a scope: fe80::1%eth0). Anything else is in none. */
+/* HOST: a numeric address, IPv4 or IPv6 (with a scope or without: fe80::1%eth0). Any other text is in no network. */
 bool networks_contain(const struct networks *networks, const char *host);
 
 #endif

@@ -101,7 +101,7 @@ static void build_tables(struct daemon_options *options)
     }
     options->tables[0] = (struct config_table){spec->options, spec->option_count};
     options->tables[1] = (struct config_table){options->common, ARRAY_SIZE(options->common)};
-    if (spec->role == KEY_ROLE_GATEWAY) /* it asks nobody for a proof */
+    if (spec->role == KEY_ROLE_GATEWAY) /* it asks for no proof */
         options->tables[1].count -= ANSWERING_OPTIONS;
 }
 

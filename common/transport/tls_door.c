@@ -292,7 +292,7 @@ static void guest_speaks(struct guest *guest)
 
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (got <= 0) { /* it has gone without a word, like port scanners */
+    if (got <= 0) { /* it closed without sending anything, as port scanners do */
         guest_end(guest);
     } else if (first != RECORD_HANDSHAKE) {
         guest_is_plain(guest);

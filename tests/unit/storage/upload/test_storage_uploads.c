@@ -516,6 +516,17 @@ static int64_t wall_of_the_test(void *argument)
     return time_of(CLOCK_REALTIME) + atomic_load(&slept_us);
 }
 
+static void path_of_only_file(const struct world *world, char path[512])
+{
+    char pattern[256];
+    glob_t files = {0};
+    snprintf(pattern, sizeof(pattern), "%s/one/000/000/000/*", world->fixture.directory);
+    assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+    assert_int_equal(files.gl_pathc, 1);
+    snprintf(path, 512, "%s", files.gl_pathv[0]);
+    globfree(&files);
+}
+
 /* While an INSERT waits the machine sleeps for longer than leftover_age allows, and another member's clean-up takes the file, or
  * not: only what is there is stored. */
 static void after_a_late_commit_the_file_is_looked_for(void **state)
@@ -525,8 +536,7 @@ static void after_a_late_commit_the_file_is_looked_for(void **state)
     (void)state;
     for (int taken = 0; taken < 2; taken++) {
         struct world world;
-        char pattern[256];
-        glob_t files = {0};
+        char path[512];
         clock_set_source(&source);
         start_world(&world, NULL);
         int fd = connect_client(&world);
@@ -539,12 +549,9 @@ static void after_a_late_commit_the_file_is_looked_for(void **state)
         usleep(
             200000); /* by now the INSERT waits, mostly; else it comes later, which the test does not mind */
         atomic_fetch_add(&slept_us, 3600 * 1000000LL);
-        snprintf(pattern, sizeof(pattern), "%s/one/000/000/000/*", world.fixture.directory);
-        assert_int_equal(glob(pattern, 0, NULL, &files), 0);
-        assert_int_equal(files.gl_pathc, 1);
+        path_of_only_file(&world, path);
         if (taken)
-            assert_int_equal(unlink(files.gl_pathv[0]), 0);
-        globfree(&files);
+            assert_int_equal(unlink(path), 0);
         beside(&world, "COMMIT");
         assert_int_equal(read_code(fd), taken ? ERROR_UNAVAILABLE : ERROR_NONE);
         assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "file"), taken ? ERROR_NOT_FOUND : ERROR_NONE);
@@ -571,8 +578,7 @@ static void after_a_long_pause_between_two_pieces_the_file_is_looked_for(void **
     (void)state;
     for (int taken = 0; taken < 2; taken++) {
         struct world world;
-        char pattern[256];
-        glob_t files = {0};
+        char path[512];
         clock_set_source(&source);
         start_world(&world, NULL);
         int fd = connect_client(&world);
@@ -580,14 +586,11 @@ static void after_a_long_pause_between_two_pieces_the_file_is_looked_for(void **
         peer_put(fd, content, 600000);
         while (fixture_files(&world.fixture, "one") < 1)
             usleep(1000);
-        snprintf(pattern, sizeof(pattern), "%s/one/000/000/000/*", world.fixture.directory);
-        assert_int_equal(glob(pattern, 0, NULL, &files), 0);
-        assert_int_equal(files.gl_pathc, 1);
-        wait_for_bytes(files.gl_pathv[0]);
+        path_of_only_file(&world, path);
+        wait_for_bytes(path);
         atomic_fetch_add(&slept_us, 3600 * 1000000LL);
         if (taken)
-            assert_int_equal(unlink(files.gl_pathv[0]), 0);
-        globfree(&files);
+            assert_int_equal(unlink(path), 0);
         peer_put(fd, content + 600000, 400000);
         assert_int_equal(read_code(fd), taken ? ERROR_UNAVAILABLE : ERROR_NONE);
         assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "file"), taken ? ERROR_NOT_FOUND : ERROR_NONE);
