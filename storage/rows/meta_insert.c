@@ -339,6 +339,7 @@ static enum db_result replace_run(struct db_job *job, struct db_connection *conn
      * first, which then was deleted and purged too. */
     if (!insert->item.uncertain && !insert->late && !insert->moves_from) {
         insert->anew = true;
+        insert->row.stat.expires = insert->expires; /* not that of the file that is gone */
         result = insert_settle(&insert->item, connection, error);
         insert->item.uncertain = result == DB_UNCERTAIN;
         return result;
@@ -367,6 +368,7 @@ bool meta_insert(struct meta *meta, struct meta_insert *insert, struct error *er
     insert->late = insert->purged = insert->refused = insert->anew = insert->met = false;
     insert->row.version = 0;
     insert->epoch = row_cache_epoch(meta->cache, &key);
+    insert->expires = insert->row.stat.expires;
     insert->item = (struct insert_item){.insert = insert_alone,
                                         .insert_many = meta_insert_together,
                                         .settle = insert_settle,

@@ -47,6 +47,7 @@ struct meta_insert {
     struct insert_item item;
     struct db_job job; /* where a row is replaced */
     uint64_t epoch;    /* of the key when it was asked for */
+    int64_t expires;   /* as asked for: a row whose place is taken keeps its own, one that is ANEW has this */
     int refusals;
     bool late, refused; /* refused: with the error, whatever the database would say to it; nothing was done */
     /* ROW's file had a row already, from an earlier statement or another request: it may have been changed since. */

@@ -1526,6 +1526,30 @@ static void a_row_that_gets_another_file_keeps_its_name(void **state)
     meta_world_end(&world);
 }
 
+/* Its former row was purged while it was uploaded: nothing of that is the new file's. */
+static void a_file_in_the_place_of_a_purged_one_does_not_expire_with_it(void **state)
+{
+    struct meta_world world;
+    struct meta_row row, lost;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "first.mp4")->outcome, META_INSERTED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET expires_at = 4102444800");
+    meta_forget(world.meta, &key);
+    assert_int_equal(rows_find(&world, &key, &lost), META_DONE);
+    assert_true(lost.stat.expires == INT64_C(4102444800));
+    meta_world_beside(&world, "DELETE FROM t_file_02");
+    struct meta_insert *again = replace(&world, &key, &lost, 6);
+    assert_int_equal(again->outcome, META_INSERTED);
+    assert_true(again->anew);
+    meta_forget(world.meta, &key);
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_string_equal(row.stat.name, "again.mp4");
+    assert_true(row.stat.expires == 0);
+    meta_world_end(&world);
+}
+
 static void after_the_end_everything_is_refused(void **state)
 {
     static struct asked asked;
@@ -1638,6 +1662,7 @@ int main(void)
         cmocka_unit_test(an_insert_that_may_still_come_is_not_called_undone),
         cmocka_unit_test(a_row_gets_another_file_unless_it_was_changed_meanwhile),
         cmocka_unit_test(a_row_that_gets_another_file_keeps_its_name),
+        cmocka_unit_test(a_file_in_the_place_of_a_purged_one_does_not_expire_with_it),
         cmocka_unit_test(after_the_end_everything_is_refused),
         cmocka_unit_test(rows_of_several_tables_are_added_together),
     };
