@@ -3,6 +3,7 @@
  * does the reply, at once or later.
  */
 #include "idserver/service.h"
+#include "common/daemon/host_name.h"
 #include "common/base/duration.h"
 #include "idserver/reserve.h"
 #include "idserver/sequences.h"
@@ -281,7 +282,7 @@ bool idserver_service_start(struct daemon *daemon, struct error *error)
     if (!service)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
     const struct packet_daemon_face face = {
-        .host_name = daemon_host_name(),
+        .host_name = host_name(),
         .reply_command = PROTO_REPLY_IDSERVER,
         .unsent_max = 128 * 1024,
         .commands = commands,

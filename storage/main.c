@@ -14,6 +14,7 @@
 #include "storage/upload/partials.h"
 #include "storage/upload/recovery.h"
 
+#include "common/daemon/host_name.h"
 #include "common/daemon/daemon_tls.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -325,7 +326,7 @@ static bool storage_start(struct daemon *daemon, struct error *error)
     daemon->state = storage;
     packet_daemon_begin(&storage->base, daemon);
     storage->config = daemon->config;
-    storage->host_name = storage->config->host_name[0] ? storage->config->host_name : daemon_host_name();
+    storage->host_name = storage->config->host_name[0] ? storage->config->host_name : host_name();
     storage->rate_since_ms = clock_monotonic_ms();
     storage_register_metrics(&storage->metrics);
     if (daemon_tls_call(daemon, &storage->config->trackers, error) &&

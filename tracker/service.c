@@ -9,6 +9,7 @@
 #include "tracker/route_commands.h"
 #include "tracker/storage_commands.h"
 #include "tracker/user_admin.h"
+#include "common/daemon/host_name.h"
 #include "common/base/log.h"
 #include "common/daemon/admin.h"
 #include <stdio.h>
@@ -306,7 +307,7 @@ bool tracker_service_start(struct daemon *daemon, struct error *error)
     if (!tracker)
         return error_set(error, ERROR_UNAVAILABLE, "out of memory");
     const struct packet_daemon_face face = {
-        .host_name = daemon_host_name(),
+        .host_name = host_name(),
         .reply_command = PROTO_REPLY_TRACKER,
         .unsent_max = 128 * 1024,
         .commands = commands,

@@ -16,6 +16,7 @@
 #include "common/daemon/daemon_tls.h"
 #include "common/daemon/daemon_watch.h"
 #include "common/daemon/end_guard.h"
+#include "common/daemon/host_name.h"
 #include "common/base/log.h"
 #include "common/loop/kept_sockets.h"
 #include "common/loop/workers.h"
@@ -33,8 +34,6 @@
 #include <unistd.h>
 
 #define EXIT_USAGE 2
-
-#define LIBEVENT_LINES 10 /* a second */
 
 /* What stop_timeout leaves to the daemon for cutting what is still under way, before the loops end anyway. */
 #define STOP_MARGIN_MS 2000
@@ -316,7 +315,7 @@ static json_t *admin_status(void *argument)
     json_t *status = !run->spec->status ? json_object() : run->spec->status(&run->public);
     json_t *own =
         json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:b, s:b, s:b}", "name", run->spec->name, "version",
-                  REEL_VERSION, "host", daemon_host_name(), "pid", (json_int_t)getpid(), "configuration",
+                  REEL_VERSION, "host", host_name(), "pid", (json_int_t)getpid(), "configuration",
                   run->options.config_file, "uptime_ms", (json_int_t)(clock_monotonic_ms() - run->start_ms),
                   "loops", (json_int_t)run->loops.count, "stopping", run->stopping, "reload_refused",
                   run->reload_refused, "confined", run->confined);
@@ -337,19 +336,6 @@ static void admin_ask_status(void *argument, struct admin_question *question)
 }
 
 /* ---- life ---- */
-
-/* What peers can make it log (accept(2) without descriptors, epoll_ctl(2) that is refused) it logs without end. */
-static void log_libevent(int severity, const char *text)
-{
-    static struct log_rate rate;
-    uint64_t suppressed;
-
-    if (severity < EVENT_LOG_WARN)
-        log_debug("libevent", "%s", text);
-    else if (log_rate_open(&rate, LIBEVENT_LINES, &suppressed))
-        log_write(severity >= EVENT_LOG_ERR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "libevent",
-                  "%s (%" PRIu64 " more not shown)", text, suppressed);
-}
 
 static bool daemon_open_log(void *options, struct error *error)
 {
@@ -373,7 +359,7 @@ static bool set_up_process(struct run *run, struct error *error)
     run->log_is_open = true;
     if (!daemon_sandbox_enter(&run->options, config, &run->confined, error) || !log_start(error))
         return false;
-    event_set_log_callback(log_libevent);
+    daemon_logs_take_libevent();
     if (config->pid_file[0] != '\0' && !pid_file_create(&run->pid_file, config->pid_file, error))
         return false;
     log_info("daemon", "reel-%s %s starts, process %ld, configuration %s", run->spec->name, REEL_VERSION,
@@ -606,24 +592,4 @@ done:
     if (run.log_is_open)
         log_close();
     return exit_code;
-}
-
-static char host_name[129];
-
-static void read_host_name(void)
-{
-    char name[256];
-
-    if (gethostname(name, sizeof(name)) != 0 || name[0] == '\0')
-        (void)snprintf(name, sizeof(name), "localhost");
-    name[sizeof(name) - 1] = '\0';
-    (void)snprintf(host_name, sizeof(host_name), "%.128s", name);
-}
-
-const char *daemon_host_name(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    (void)pthread_once(&once, read_host_name);
-    return host_name;
 }

@@ -126,7 +126,4 @@ int daemon_run(const struct daemon_spec *spec, int argc, char **argv);
 /* Any thread: the drain that stop() began is finished. */
 void daemon_stopped(struct daemon *daemon);
 
-/* This machine's name as it stands in replies ("[host] text") and JOINs: gethostname(2), cut to 128 bytes. Static. */
-const char *daemon_host_name(void);
-
 #endif

@@ -7,9 +7,11 @@
 #include "common/base/duration.h"
 #include "common/base/log.h"
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
-#define RETRY_MS 1000
+#define RETRY_MS       1000
+#define LIBEVENT_LINES 10 /* a second */
 
 struct daemon_logs {
     struct daemon *daemon;
@@ -64,4 +66,22 @@ void daemon_logs_reopen(struct daemon_logs *logs)
         audit_reopen(daemon->audit);
     if (daemon->spec->reopen_logs)
         daemon->spec->reopen_logs(daemon);
+}
+
+/* What peers can make it log (accept(2) without descriptors, epoll_ctl(2) that is refused) it logs without end. */
+static void log_libevent(int severity, const char *text)
+{
+    static struct log_rate rate;
+    uint64_t suppressed;
+
+    if (severity < EVENT_LOG_WARN)
+        log_debug("libevent", "%s", text);
+    else if (log_rate_open(&rate, LIBEVENT_LINES, &suppressed))
+        log_write(severity >= EVENT_LOG_ERR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "libevent",
+                  "%s (%" PRIu64 " more not shown)", text, suppressed);
+}
+
+void daemon_logs_take_libevent(void)
+{
+    event_set_log_callback(log_libevent);
 }

@@ -17,4 +17,7 @@ void daemon_logs_destroy(struct daemon_logs *logs); /* before the main loop; NUL
 /* Does not wait for the audit log and those of the daemon's own. BLOCKS where the directory of the log does. */
 void daemon_logs_reopen(struct daemon_logs *logs);
 
+/* What libevent reports goes to the log from now on, not to stderr. */
+void daemon_logs_take_libevent(void);
+
 #endif

@@ -3,6 +3,7 @@
  * the three daemons that answer packets. Main thread.
  */
 #include "common/daemon/packet_daemon.h"
+#include "common/daemon/host_name.h"
 #include "common/daemon/daemon_tls.h"
 #include "common/base/clock.h"
 #include "common/base/duration.h"
@@ -305,8 +306,8 @@ void packet_daemon_reload(struct packet_daemon *base, const struct packet_daemon
 
 json_t *packet_daemon_status(const struct packet_daemon *base, const char *name)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I}", name, daemon_host_name(), "version", REEL_VERSION,
-                     "start_time", (json_int_t)base->start_time, "connections",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I}", name, host_name(), "version", REEL_VERSION, "start_time",
+                     (json_int_t)base->start_time, "connections",
                      (json_int_t)packet_server_connections(base->server), "requests",
                      (json_int_t)packet_server_requests(base->server));
 }

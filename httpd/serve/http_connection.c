@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "httpd/serve/http_input.h"
+#include "httpd/serve/http_turn.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,11 +14,8 @@
 #include <unistd.h>
 
 /* What one connection may do before the others of its loop have their turn. */
-#define TURN_STEPS  64
-#define TURN_BYTES  ((int64_t)2 * 1024 * 1024)
-#define BEGIN_US    150 /* of a turn of the loop in which requests begin, but for the last one of them */
-#define BEGIN_CALM  24  /* that begin in a turn where no answer is under way */
-#define QUESTION_US 40  /* that it takes to ask about a file */
+#define TURN_STEPS 64
+#define TURN_BYTES ((int64_t)2 * 1024 * 1024)
 
 #define LINGER_BYTES_MAX ((int64_t)4 * 1024 * 1024)
 
@@ -186,56 +184,6 @@ void http_connection_end_interim(struct http_connection *connection)
     give_output(connection);
 }
 
-static bool answers_are_under_way(const struct http_loop *loop)
-{
-    static const enum http_connection_state states[] = {CONNECTION_LOOKUP, CONNECTION_SEND,  CONNECTION_FEED,
-                                                        CONNECTION_OPEN,   CONNECTION_STORE, CONNECTION_BODY,
-                                                        CONNECTION_REST};
-    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
-        if (!TAILQ_EMPTY(&loop->lists[states[i]]))
-            return true;
-    }
-    return false;
-}
-
-/* A crowd that comes at once has its turns one part after the other, in the order in which it came, so that in between answers under
- * way go on. Where there are none, hardly anybody is held up, and so many may begin that looking at all sockets costs next to nothing.
- * Asking a storage server about a file, over a connection of its own, comes behind the events of the turn. */
-static bool turn_is_used_up(const struct http_loop *loop)
-{
-    if (loop->begin_turn != loop_turn(loop->loop))
-        return false;
-    if (!answers_are_under_way(loop))
-        return loop->begin_count >= BEGIN_CALM;
-    uint64_t asked = http_lookup_questions(loop->lookup) - loop->begin_questions;
-    return clock_monotonic_us() - loop->begin_us + (int64_t)asked * QUESTION_US >= BEGIN_US;
-}
-
-static void note_turn(struct http_loop *loop)
-{
-    if (loop->begin_turn != loop_turn(loop->loop)) {
-        loop->begin_turn = loop_turn(loop->loop);
-        loop->begin_us = clock_monotonic_us();
-        loop->begin_questions = http_lookup_questions(loop->lookup);
-        loop->begin_count = 0;
-    }
-    loop->begin_count++;
-}
-
-/* Also one whose client has closed it: its end takes as long as many a request. */
-static bool must_wait_to_begin(struct http_connection *connection)
-{
-    struct http_loop *loop = connection->loop;
-    bool had_to_wait = loop->may_begin == connection;
-    if (!had_to_wait && !connection->readable && http_input_size(connection) == 0)
-        return false;
-    loop->may_begin = NULL;
-    if (!had_to_wait && (!TAILQ_EMPTY(&loop->beginners) || turn_is_used_up(loop)))
-        return true;
-    note_turn(loop);
-    return false;
-}
-
 static void head_is_complete(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
@@ -278,7 +226,7 @@ static void head_is_complete(struct http_connection *connection)
 static enum step connection_step_head(struct http_connection *connection)
 {
     struct http_exchange *exchange = &connection->exchange;
-    if (must_wait_to_begin(connection))
+    if (http_turn_must_wait(connection))
         return STEP_BEGIN_LATER;
     for (;;) {
         if (connection->expects_proxy && http_input_size(connection) > 0 &&
@@ -606,7 +554,7 @@ void http_connection_run_again(struct http_loop *loop)
         connection->again = false;
         http_connection_run(connection);
     }
-    while ((connection = TAILQ_FIRST(&loop->beginners)) && !turn_is_used_up(loop)) {
+    while ((connection = TAILQ_FIRST(&loop->beginners)) && !http_turn_is_used_up(loop)) {
         TAILQ_REMOVE(&loop->beginners, connection, again_link);
         connection->again = connection->waits_to_begin = false;
         loop->may_begin = connection;

@@ -6,9 +6,9 @@
 #include "storage/rows/insert_batch.h"
 
 #include "common/base/clock.h"
-#include "common/base/crash_point.h"
 #include "common/base/log.h"
 #include "common/base/metrics.h"
+#include "storage/rows/insert_rows.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -41,18 +41,12 @@ struct batch {
     struct db_job rows_job; /* adds the rows of one that was parked */
     atomic_int jobs;        /* of both, that have not ended */
     struct insert_batches *batches;
-    const struct insert_journal *journal; /* NULL: none */
-    bool begun;                           /* a thread works on it: nobody joins it any more */
-    bool written;                         /* the records of those that are promised */
-    bool turn;                            /* it is counted in `active` */
-    bool parked;                          /* it was: `job` only wrote the records */
-    bool left; /* it is not counted in `active` any more; nothing is done to its rows */
+    bool begun;  /* a thread works on it: nobody joins it any more */
+    bool turn;   /* it is counted in `active` */
+    bool parked; /* it was: `job` only wrote the records */
+    bool left;   /* it is not counted in `active` any more; nothing is done to its rows */
     int64_t parked_ms;
-    int64_t last;   /* the highest number of its items; 0: none */
-    int64_t marked; /* a transaction that stores this number was begun */
-    bool voided;    /* and one that was synced has stored the last one */
-    size_t count;
-    struct insert_item *items[INSERT_BATCH_MAX];
+    struct insert_rows rows;
 };
 
 static void dispatch(struct insert_batches *batches);
@@ -62,226 +56,11 @@ static void batch_leave(struct batch *batch);
 static void batch_take_waiting(struct batch *batch)
 {
     struct wait *wait;
-    while (batch->count < INSERT_BATCH_MAX && (wait = wait_list_take(&batch->batches->waiting)))
-        batch->items[batch->count++] = CONTAINER_OF(wait, struct insert_item, wait);
+    while (batch->rows.count < INSERT_BATCH_MAX && (wait = wait_list_take(&batch->batches->waiting)))
+        batch->rows.items[batch->rows.count++] = CONTAINER_OF(wait, struct insert_item, wait);
 }
 
 /* ---- on a database thread ---- */
-
-static enum db_result settle(struct batch *batch, struct insert_item *item, struct db_connection *connection,
-                             struct error *error)
-{
-    CRASH_POINT("row-before-insert");
-    /* A transaction that a power cut takes must take its number with it. */
-    item->unsynced = item->promised && item->sequence > batch->marked;
-    batch->marked = max_i64(batch->marked, item->sequence);
-    enum db_result result = item->settle(item, connection, error);
-    item->settled = result == DB_OK;
-    item->uncertain = item->uncertain || result == DB_UNCERTAIN;
-    item->known = result != DB_TRANSIENT && result != DB_UNCERTAIN;
-    if (result == DB_OK)
-        CRASH_POINT("row-committed");
-    return result;
-}
-
-/* Each on its own: after one of them spoiled the transaction. What fails for good fails alone. */
-static enum db_result settle_each(struct batch *batch, struct db_connection *connection, struct error *error)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        struct insert_item *item = batch->items[i];
-        if (item->known)
-            continue;
-        item->result = settle(batch, item, connection, &item->error);
-        if (item->result == DB_TRANSIENT || item->result == DB_UNCERTAIN) {
-            *error = item->error;
-            return item->result; /* the whole job is run again */
-        }
-    }
-    return DB_OK;
-}
-
-/* Inside of the transaction. */
-static enum db_result insert_one_by_one(struct batch *batch, struct db_connection *connection,
-                                        struct error *error)
-{
-    enum db_result result = DB_OK;
-    for (size_t i = 0; result == DB_OK && i < batch->count; i++) {
-        struct insert_item *item = batch->items[i];
-        if (item->known)
-            continue;
-        result = item->insert(item, connection, error);
-        item->conflict = result == DB_CONSTRAINT;
-        if (item->conflict) /* the statement was undone, the transaction stands */
-            result = DB_OK;
-    }
-    return result;
-}
-
-static enum db_result batch_insert_together(struct batch *batch, struct db_connection *connection,
-                                            struct error *error)
-{
-    struct insert_item *open[INSERT_BATCH_MAX];
-    size_t count = 0;
-    for (size_t i = 0; i < batch->count; i++) {
-        if (!batch->items[i]->known)
-            open[count++] = batch->items[i];
-    }
-    return count > 0 ? open[0]->insert_many(open, count, connection, error) : DB_OK;
-}
-
-/* Whether no open item asks for a synced commit. *NUMBER: the highest of theirs in the journal. */
-static bool all_promised(const struct batch *batch, int64_t *number)
-{
-    bool all = true;
-    *number = 0;
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct insert_item *item = batch->items[i];
-        if (item->known)
-            continue;
-        all = all && item->promised && item->sequence > batch->marked;
-        *number = max_i64(*number, item->sequence);
-    }
-    return all;
-}
-
-static enum db_result mark(const struct batch *batch, int64_t number, struct db_connection *connection,
-                           struct error *error)
-{
-    const struct insert_journal *journal = batch->journal;
-    return number > 0 ? journal->mark(journal->argument, connection, number, error) : DB_OK;
-}
-
-/* DB_CONSTRAINT, where they go TOGETHER: one of them has a taken key; nothing was done. */
-static enum db_result insert_all(struct batch *batch, bool together, struct db_connection *connection,
-                                 struct error *error)
-{
-    int64_t number;
-    bool relaxed = all_promised(batch, &number) || batch->batches->options.relaxed;
-    enum db_result result = relaxed ? db_begin_relaxed(connection, error) : db_begin(connection, error);
-    if (result != DB_OK)
-        return result;
-    CRASH_POINT("row-before-insert");
-    batch->marked = max_i64(batch->marked, number);
-    result = together ? batch_insert_together(batch, connection, error)
-                      : insert_one_by_one(batch, connection, error);
-    if (result == DB_OK)
-        result = mark(batch, number, connection, error);
-    if (result != DB_OK) {
-        db_rollback(connection);
-        return result;
-    }
-    result = db_commit(connection, error);
-    if (result == DB_OK)
-        CRASH_POINT("row-committed");
-    for (size_t i = 0; i < batch->count; i++) {
-        struct insert_item *item = batch->items[i];
-        if (item->known)
-            continue;
-        item->uncertain = item->uncertain || result == DB_UNCERTAIN;
-        if (result == DB_OK && !item->conflict) {
-            item->result = DB_OK;
-            item->known = item->added = true;
-        }
-    }
-    return result;
-}
-
-/* The records of those that are promised; once, however often the job is run. */
-static void write_records(struct batch *batch)
-{
-    const struct insert_journal *journal = batch->journal;
-    struct insert_item *promised[INSERT_BATCH_MAX];
-    struct error error = {0};
-    size_t count = 0;
-    for (size_t i = 0; !batch->written && i < batch->count; i++) {
-        if (batch->items[i]->promised)
-            promised[count++] = batch->items[i];
-    }
-    batch->written = true;
-    if (count == 0)
-        return;
-    bool fine = journal ? journal->write(journal->argument, promised, count, &error)
-                        : error_set(&error, ERROR_UNAVAILABLE, "the server is stopping");
-    for (size_t i = 0; i < count; i++) {
-        struct insert_item *item = promised[i];
-        batch->last = max_i64(batch->last, item->sequence);
-        if (fine)
-            continue;
-        item->unwritten = item->known = true;
-        item->result = DB_TRANSIENT;
-        item->error = error;
-    }
-}
-
-/* A row that is not added after all, though its record may be read again: that must never add it. */
-static enum db_result void_records(struct batch *batch, struct db_connection *connection, struct error *error)
-{
-    bool needed = false;
-    for (size_t i = 0; i < batch->count; i++)
-        needed = needed || (batch->items[i]->sequence > 0 && !batch->items[i]->added);
-    if (!needed || batch->voided)
-        return DB_OK;
-    CRASH_POINT("journal-before-void");
-    enum db_result result = db_begin(connection, error);
-    if (result != DB_OK)
-        return result;
-    result = mark(batch, batch->last, connection, error);
-    if (result == DB_OK)
-        result = db_commit(connection, error);
-    else
-        db_rollback(connection);
-    batch->voided = result == DB_OK;
-    if (batch->voided)
-        CRASH_POINT("journal-voided");
-    return result;
-}
-
-/* Nobody knows what a start will make of them. */
-static void doubt_records(struct batch *batch, enum db_result result, const struct error *error)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        struct insert_item *item = batch->items[i];
-        if (item->sequence == 0 || item->added)
-            continue;
-        item->uncertain = true;
-        item->settled = item->unwritten = false;
-        item->result = result;
-        item->error = *error;
-    }
-}
-
-static enum db_result batch_add_rows(struct batch *batch, struct db_connection *connection,
-                                     struct error *error)
-{
-    size_t open = 0;
-    bool uncertain = false;
-    for (size_t i = 0; i < batch->count; i++) {
-        struct insert_item *item = batch->items[i];
-        item->conflict = false;
-        open += item->known ? 0 : 1;
-        uncertain = uncertain || (!item->known && (item->uncertain || item->alone));
-    }
-    /* After a commit that may have counted every row has to be looked at; some are in any case. */
-    if (open > 1 && !uncertain) {
-        bool together = batch->batches->options.together;
-        enum db_result result = insert_all(batch, together, connection, error);
-        if (together && result == DB_CONSTRAINT)
-            result = insert_all(batch, false, connection, error);
-        if (result == DB_TRANSIENT || result == DB_UNCERTAIN)
-            return result;
-    }
-    enum db_result result = settle_each(batch, connection, error);
-    if (result == DB_OK)
-        result = void_records(batch, connection, error);
-    if (result == DB_PERMANENT || result == DB_CONSTRAINT) {
-        doubt_records(batch, result, error);
-        result = DB_OK;
-    }
-    /* For good; the next one, which is written, need not wait until the loop knows of it. */
-    if (result == DB_OK && batch->journal)
-        batch_leave(batch);
-    return result;
-}
 
 /* The records of BATCH are written. False: its rows have to wait for those of an earlier one, and another thread will start it. */
 static bool batch_take_turn(struct batch *batch)
@@ -315,14 +94,24 @@ static void batch_begin(struct batch *batch)
     batch_take_waiting(batch);
     pthread_mutex_unlock(&batches->mutex);
     metric_add(batches->transactions, 1);
-    metric_add(batches->rows, (int64_t)batch->count);
+    metric_add(batches->rows, (int64_t)batch->rows.count);
+}
+
+static enum db_result batch_add_rows(struct batch *batch, struct db_connection *connection,
+                                     struct error *error)
+{
+    enum db_result result = insert_rows_add(&batch->rows, connection, error);
+    /* For good; the next one, which is written, need not wait until the loop knows of it. */
+    if (result == DB_OK && batch->rows.journal)
+        batch_leave(batch);
+    return result;
 }
 
 static enum db_result batch_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct batch *batch = CONTAINER_OF(job, struct batch, job);
     batch_begin(batch);
-    write_records(batch);
+    insert_rows_record(&batch->rows);
     if (!batch->turn && !batch_take_turn(batch))
         return DB_OK;
     return batch_add_rows(batch, connection, error);
@@ -365,11 +154,11 @@ static void batch_end(struct batch *batch, enum db_result result, const struct e
 {
     if (!batch->left) {
         if (result != DB_OK)
-            doubt_records(batch, result, error);
+            insert_rows_doubt(&batch->rows, result, error);
         batch_leave(batch);
     }
-    for (size_t i = 0; i < batch->count; i++) {
-        struct insert_item *item = batch->items[i];
+    for (size_t i = 0; i < batch->rows.count; i++) {
+        struct insert_item *item = batch->rows.items[i];
         if (!item->known) {
             item->result = result;
             item->error = *error;
@@ -411,8 +200,10 @@ static void batch_start_rows(struct batch *batch)
 {
     struct insert_batches *batches = batch->batches;
     struct error error = {0};
-    batch->rows_job = (struct db_job){
-        .run = batch_rows_run, .done = batch_rows_done, .loop = batch->items[0]->loop, .idempotent = true};
+    batch->rows_job = (struct db_job){.run = batch_rows_run,
+                                      .done = batch_rows_done,
+                                      .loop = batch->rows.items[0]->loop,
+                                      .idempotent = true};
     if (clock_monotonic_ms() - batch->parked_ms >= batches->options.timeout_ms)
         error_set(&error, ERROR_UNAVAILABLE, "the row waited too long for the database");
     else if (batches->options.submit(batches->options.argument, &batch->rows_job, &error))
@@ -426,8 +217,8 @@ static void batch_leave(struct batch *batch)
 {
     struct insert_batches *batches = batch->batches;
     batch->left = true;
-    if (batch->last > 0)
-        batch->journal->settled(batch->journal->argument, batch->last);
+    if (batch->rows.last > 0)
+        batch->rows.journal->settled(batch->rows.journal->argument, batch->rows.last);
     pthread_mutex_lock(&batches->mutex);
     struct batch *next = batches->parked;
     batches->parked = NULL;
@@ -485,16 +276,18 @@ static bool fill_batch(struct insert_batches *batches, struct batch *batch)
 {
     pthread_mutex_lock(&batches->mutex);
     batch->batches = batches;
-    batch->journal = batches->options.journal;
+    batch->rows.journal = batches->options.journal;
+    batch->rows.together = batches->options.together;
+    batch->rows.relaxed = batches->options.relaxed;
     if (may_begin(batches))
         batch_take_waiting(batch);
-    if (batch->count > 0 && batch->journal)
+    if (batch->rows.count > 0 && batch->rows.journal)
         batches->writing = true;
-    else if (batch->count > 0)
+    else if (batch->rows.count > 0)
         batches->active++;
-    batch->turn = batch->count > 0 && !batch->journal;
+    batch->turn = batch->rows.count > 0 && !batch->rows.journal;
     pthread_mutex_unlock(&batches->mutex);
-    return batch->count > 0;
+    return batch->rows.count > 0;
 }
 
 static void dispatch(struct insert_batches *batches)
@@ -512,7 +305,7 @@ static void dispatch(struct insert_batches *batches)
         }
         atomic_init(&batch->jobs, 1);
         batch->job = (struct db_job){
-            .run = batch_run, .done = batch_done, .loop = batch->items[0]->loop, .idempotent = true};
+            .run = batch_run, .done = batch_done, .loop = batch->rows.items[0]->loop, .idempotent = true};
         if (batches->options.submit(batches->options.argument, &batch->job, &error))
             continue;
         pthread_mutex_lock(&batches->mutex);
@@ -521,8 +314,8 @@ static void dispatch(struct insert_batches *batches)
         else
             batches->writing = false;
         pthread_mutex_unlock(&batches->mutex);
-        for (size_t i = 0; i < batch->count; i++)
-            fail_item(batch->items[i], &error);
+        for (size_t i = 0; i < batch->rows.count; i++)
+            fail_item(batch->rows.items[i], &error);
         free(batch);
     }
 }

@@ -5,6 +5,7 @@
 #include "tests/simulation/node.h"
 
 #include "common/base/log.h"
+#include "common/daemon/host_name.h"
 #include "common/daemon/daemon_options.h"
 
 #include <stdlib.h>
@@ -26,7 +27,7 @@ void daemon_stopped(struct daemon *daemon)
     (void)daemon;
 }
 
-const char *daemon_host_name(void)
+const char *host_name(void)
 {
     const struct node *node = node_current();
     return node ? node->name : "nobody";

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/auth/auth.h"
+#include "common/daemon/host_name.h"
 #include "common/daemon/daemon.h"
 #include "common/base/log.h"
 #include "tests/unit/library/files.h"
@@ -1018,7 +1019,7 @@ static void the_admin_port_tells_health_and_status(void **state)
     assert_string_equal(json_string_value(json_object_get(daemon, "name")), "tiny");
     assert_int_equal(json_integer_value(json_object_get(daemon, "pid")), running);
     assert_int_equal(json_integer_value(json_object_get(daemon, "loops")), 2);
-    assert_string_equal(json_string_value(json_object_get(daemon, "host")), daemon_host_name());
+    assert_string_equal(json_string_value(json_object_get(daemon, "host")), host_name());
     json_decref(json);
     /* While it drains, whoever balances load must go elsewhere. */
     assert_int_equal(kill(running, SIGTERM), 0);
@@ -1127,8 +1128,8 @@ static void the_host_name_fits_the_packets_field(void **state)
     (void)state;
     assert_int_equal(gethostname(name, sizeof(name)), 0);
     name[128] = '\0';
-    assert_string_equal(daemon_host_name(), name);
-    assert_ptr_equal(daemon_host_name(), daemon_host_name());
+    assert_string_equal(host_name(), name);
+    assert_ptr_equal(host_name(), host_name());
 }
 
 #define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)

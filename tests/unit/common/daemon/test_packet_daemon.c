@@ -1,4 +1,5 @@
 /* What the daemons that answer packets have in common: options, and a life from start to drain. */
+#include "common/daemon/host_name.h"
 #include "common/daemon/packet_daemon.h"
 #include "common/proto/proto.h"
 #include "tests/unit/library/storage_loop.h"
@@ -240,7 +241,7 @@ static void it_answers_and_ticks_and_tells_its_status(void **state)
     assert_answered(fd);
     assert_true(loop_wait_until(has_ticked, &sample));
     json_t *status = packet_daemon_status(&sample.base, "sample");
-    assert_string_equal(json_string_value(json_object_get(status, "sample")), daemon_host_name());
+    assert_string_equal(json_string_value(json_object_get(status, "sample")), host_name());
     assert_int_equal(json_integer_value(json_object_get(status, "requests")), 1);
     assert_int_equal(json_integer_value(json_object_get(status, "connections")), 1);
     assert_true(json_integer_value(json_object_get(status, "start_time")) > 0);
