@@ -4,13 +4,14 @@
  * db_sqlite.c, whose back end it wraps, so that the pool, its retries and time-outs are the real ones.
  */
 #include "tests/simulation/base_file.h"
+#include "tests/simulation/base_handle.h"
 #include "tests/simulation/sim.h"
 
 #define db_sqlite_operations base_sqlite_operations
-#define sqlite3_open_v2      base_file_open
-#define sqlite3_prepare_v3   base_file_prepare
-#define sqlite3_finalize     base_file_finalize
-#define sqlite3_close        base_file_close
+#define sqlite3_open_v2      base_handle_open
+#define sqlite3_prepare_v3   base_handle_prepare
+#define sqlite3_finalize     base_handle_finalize
+#define sqlite3_close        base_handle_close
 #define stat(path, status)   base_file_stat(path, status)
 #include "common/db/db_sqlite.c" /* NOLINT: the file under the wrapper */
 #undef db_sqlite_operations
@@ -72,7 +73,7 @@ void base_kill(const struct node *node)
     for (size_t i = 0; i < SESSIONS_MAX; i++) {
         if (!sessions[i].handle || sessions[i].node != node)
             continue;
-        (void)base_file_close(sessions[i].handle);
+        (void)base_handle_close(sessions[i].handle);
         sessions[i] = (struct session){0};
     }
 }

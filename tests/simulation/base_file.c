@@ -7,20 +7,17 @@
 #include "tests/simulation/sim.h"
 
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 
-#define FILES_MAX      32
-#define SECTOR         4096
-#define SECTORS_MAX    4096 /* of a file of which a power cut takes what was not synced */
-#define WATCHED        "storage.db"
-#define SHARED_MAX     64 /* pieces of 32 KiB of a WAL's index */
-#define HANDLES        12 /* of a database, open before a story begins: what two storage servers have at once */
-#define SERVED_MAX     64
-#define STATEMENTS_MAX 160 /* of a handle, more than the daemons have */
+#define FILES_MAX   32
+#define SECTOR      4096
+#define SECTORS_MAX 4096 /* of a file of which a power cut takes what was not synced */
+#define SHARED_MAX  64   /* pieces of 32 KiB of a WAL's index */
 
-struct data {
+struct base_file {
     char name[64]; /* without directories; "": free */
     uint8_t *bytes;
     size_t size, room;
@@ -35,28 +32,13 @@ struct data {
 
 struct open_file {
     sqlite3_file base;
-    struct data *data;
+    struct base_file *data;
     bool temporary;
     int lock;
     unsigned shared_locks; /* of the index, those held for reading */
 };
 
-struct statement {
-    sqlite3_stmt *statement;
-    bool used;
-};
-
-/* A handle that stays open, with all that was prepared on it. */
-struct served {
-    sqlite3 *handle; /* NULL: free */
-    const struct data *data;
-    bool used;
-    struct statement statements[STATEMENTS_MAX];
-    size_t count;
-};
-
-static struct data files[FILES_MAX];
-static struct served served[SERVED_MAX];
+static struct base_file files[FILES_MAX];
 static bool watching;
 
 static const char *base_name(const char *path)
@@ -65,7 +47,7 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static struct data *find(const char *path)
+static struct base_file *find(const char *path)
 {
     for (size_t i = 0; path && i < FILES_MAX; i++) {
         if (files[i].name[0] && strcmp(files[i].name, base_name(path)) == 0)
@@ -74,7 +56,7 @@ static struct data *find(const char *path)
     return NULL;
 }
 
-static struct data *make(const char *name)
+static struct base_file *make(const char *name)
 {
     for (size_t i = 0; i < FILES_MAX; i++) {
         if (!files[i].name[0]) {
@@ -85,7 +67,7 @@ static struct data *make(const char *name)
     violation("more than %d files of the database", FILES_MAX);
 }
 
-static void settle(struct data *data)
+static void settle(struct base_file *data)
 {
     for (size_t i = data->old_first; i < data->old_end; i++) {
         free(data->old[i]);
@@ -95,9 +77,9 @@ static void settle(struct data *data)
 }
 
 /* Before SIZE bytes at OFFSET change. */
-static void note_old(struct data *data, size_t offset, size_t size)
+static void note_old(struct base_file *data, size_t offset, size_t size)
 {
-    if (!watching || strncmp(data->name, WATCHED, strlen(WATCHED)) != 0)
+    if (!watching || strncmp(data->name, BASE_FILE_WATCHED, strlen(BASE_FILE_WATCHED)) != 0)
         return;
     if (!data->old)
         data->old = calloc(SECTORS_MAX, sizeof(*data->old));
@@ -114,17 +96,17 @@ static void note_old(struct data *data, size_t offset, size_t size)
     }
 }
 
-static void drop(struct data *data)
+static void drop(struct base_file *data)
 {
     settle(data);
     free(data->old);
     free(data->bytes);
     for (size_t i = 0; i < SHARED_MAX; i++)
         free(data->shared[i]);
-    *data = (struct data){0};
+    *data = (struct base_file){0};
 }
 
-static void grow(struct data *data, size_t size)
+static void grow(struct base_file *data, size_t size)
 {
     if (size > data->room) {
         data->room = max_size(size + size / 2, 65536);
@@ -154,7 +136,7 @@ static int file_close(sqlite3_file *file)
 
 static int file_read(sqlite3_file *file, void *bytes, int size, sqlite3_int64 offset)
 {
-    const struct data *data = opened(file)->data;
+    const struct base_file *data = opened(file)->data;
     size_t at = min_size((size_t)offset, data->size), have = min_size((size_t)size, data->size - at);
     if (have > 0)
         memcpy(bytes, data->bytes + at, have);
@@ -164,7 +146,7 @@ static int file_read(sqlite3_file *file, void *bytes, int size, sqlite3_int64 of
 
 static int file_write(sqlite3_file *file, const void *bytes, int size, sqlite3_int64 offset)
 {
-    struct data *data = opened(file)->data;
+    struct base_file *data = opened(file)->data;
     note_old(data, (size_t)offset, (size_t)size);
     grow(data, (size_t)offset + (size_t)size);
     memcpy(data->bytes + offset, bytes, (size_t)size);
@@ -173,7 +155,7 @@ static int file_write(sqlite3_file *file, const void *bytes, int size, sqlite3_i
 
 static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
 {
-    struct data *data = opened(file)->data;
+    struct base_file *data = opened(file)->data;
     data->size = min_size(data->size, (size_t)size);
     return SQLITE_OK;
 }
@@ -194,7 +176,7 @@ static int file_size(sqlite3_file *file, sqlite3_int64 *size)
 static int file_unlock(sqlite3_file *file, int lock)
 {
     struct open_file *own = opened(file);
-    struct data *data = own->data;
+    struct base_file *data = own->data;
     if (lock < SQLITE_LOCK_RESERVED) {
         data->reserved = data->reserved == own ? NULL : data->reserved;
         data->pending = data->pending == own ? NULL : data->pending;
@@ -208,7 +190,7 @@ static int file_unlock(sqlite3_file *file, int lock)
 static int file_lock(sqlite3_file *file, int lock)
 {
     struct open_file *own = opened(file);
-    struct data *data = own->data;
+    struct base_file *data = own->data;
     if (own->lock >= lock)
         return SQLITE_OK;
     if (own->lock == SQLITE_LOCK_NONE) {
@@ -263,7 +245,7 @@ static int file_kind(sqlite3_file *file)
 
 static int shared_map(sqlite3_file *file, int piece, int size, int extend, void volatile **memory)
 {
-    struct data *data = opened(file)->data;
+    struct base_file *data = opened(file)->data;
     if (piece >= SHARED_MAX)
         violation("more than %d pieces of a WAL's index", SHARED_MAX);
     if (!data->shared[piece] && extend)
@@ -275,7 +257,7 @@ static int shared_map(sqlite3_file *file, int piece, int size, int extend, void 
 static int shared_lock(sqlite3_file *file, int first, int count, int flags)
 {
     struct open_file *own = opened(file);
-    struct data *data = own->data;
+    struct base_file *data = own->data;
     for (int i = first; i < first + count; i++) {
         unsigned bit = 1u << i;
         if (flags & SQLITE_SHM_UNLOCK) {
@@ -310,7 +292,7 @@ static void shared_barrier(sqlite3_file *file)
 
 static int shared_unmap(sqlite3_file *file, int remove)
 {
-    struct data *data = opened(file)->data;
+    struct base_file *data = opened(file)->data;
     (void)shared_lock(file, 0, SQLITE_SHM_NLOCK, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
     for (size_t i = 0; i < SHARED_MAX && remove; i++) {
         free(data->shared[i]);
@@ -364,7 +346,7 @@ static int fs_open(sqlite3_vfs *fs, const char *name, sqlite3_file *file, int fl
 
 static int fs_delete(sqlite3_vfs *fs, const char *name, int sync)
 {
-    struct data *data = find(name);
+    struct base_file *data = find(name);
     (void)fs;
     (void)sync;
     if (!data)
@@ -375,7 +357,7 @@ static int fs_delete(sqlite3_vfs *fs, const char *name, int sync)
 
 static int fs_access(sqlite3_vfs *fs, const char *name, int flags, int *there)
 {
-    const struct data *data = find(name);
+    const struct base_file *data = find(name);
     (void)fs;
     *there = data && (flags != SQLITE_ACCESS_EXISTS || data->size > 0);
     return SQLITE_OK;
@@ -442,103 +424,21 @@ static sqlite3_vfs file_system = {
     .xCurrentTimeInt64 = fs_now,
 };
 
-/* ---- handles ---- */
-
-static struct served *find_served(const sqlite3 *handle)
-{
-    for (size_t i = 0; i < SERVED_MAX; i++) {
-        if (served[i].handle == handle)
-            return &served[i];
-    }
-    return NULL;
-}
-
-int base_file_open(const char *path, sqlite3 **handle, int flags, const char *fs)
-{
-    const struct data *data = find(path);
-    for (size_t i = 0; data && i < SERVED_MAX; i++) {
-        if (served[i].handle && !served[i].used && served[i].data == data) {
-            served[i].used = true;
-            *handle = served[i].handle;
-            return SQLITE_OK;
-        }
-    }
-    int code = sqlite3_open_v2(path, handle, flags, fs);
-    struct served *one = code == SQLITE_OK && (data = find(path)) ? find_served(NULL) : NULL;
-    if (one)
-        *one = (struct served){.handle = *handle, .data = data, .used = true};
-    return code;
-}
-
-int base_file_close(sqlite3 *handle)
-{
-    struct served *one = handle ? find_served(handle) : NULL;
-    if (!one)
-        return sqlite3_close(handle);
-    for (size_t i = 0; i < one->count; i++)
-        base_file_finalize(one->statements[i].statement);
-    if (sqlite3_get_autocommit(handle) == 0 &&
-        sqlite3_exec(handle, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
-        violation("a transaction cannot be rolled back: %s", sqlite3_errmsg(handle));
-    (void)sqlite3_busy_handler(handle, NULL, NULL);
-    one->used = false;
-    return SQLITE_OK;
-}
-
-int base_file_prepare(sqlite3 *handle, const char *sql, int size, unsigned flags, sqlite3_stmt **statement,
-                      const char **tail)
-{
-    struct served *one = find_served(handle);
-    for (size_t i = 0; one && i < one->count; i++) {
-        struct statement *made = &one->statements[i];
-        if (made->used || strcmp(sqlite3_sql(made->statement), sql) != 0)
-            continue;
-        made->used = true;
-        *statement = made->statement;
-        *tail = sql + strlen(sql);
-        return SQLITE_OK;
-    }
-    int code = sqlite3_prepare_v3(handle, sql, size, flags, statement, tail);
-    if (one && code == SQLITE_OK && *statement && **tail == '\0' && one->count < STATEMENTS_MAX)
-        one->statements[one->count++] = (struct statement){.statement = *statement, .used = true};
-    return code;
-}
-
-int base_file_finalize(sqlite3_stmt *statement)
-{
-    struct served *one = statement ? find_served(sqlite3_db_handle(statement)) : NULL;
-    for (size_t i = 0; one && i < one->count; i++) {
-        if (one->statements[i].statement == statement) {
-            one->statements[i].used = false;
-            (void)sqlite3_reset(statement);
-            return sqlite3_clear_bindings(statement);
-        }
-    }
-    return sqlite3_finalize(statement);
-}
-
 /* ---- a power cut ---- */
+
+/* What is on the disk of storage.db while its handles are closed. */
+static const char *const image_names[] = {BASE_FILE_WATCHED, BASE_FILE_WATCHED "-wal"};
+static struct base_file images[ARRAY_SIZE(image_names)];
 
 void base_file_watch(void)
 {
     watching = true;
 }
 
-static void close_served(struct served *one)
-{
-    if (one->used)
-        violation("somebody uses the database in a power cut");
-    for (size_t i = 0; i < one->count; i++)
-        (void)sqlite3_finalize(one->statements[i].statement);
-    if (sqlite3_close(one->handle) != SQLITE_OK)
-        violation("a handle of the database cannot be closed: %s", sqlite3_errmsg(one->handle));
-    *one = (struct served){0};
-}
-
 /* What lies on the disk of NAME, in DATA. */
-static void take_image(const char *name, struct data *image)
+static void take_image(const char *name, struct base_file *image)
 {
-    const struct data *data = find(name);
+    const struct base_file *data = find(name);
     int64_t lost = chance(300000) ? 1000000 : chance(500000) ? 500000 : 0;
     int count = 0;
     if (!data)
@@ -556,24 +456,21 @@ static void take_image(const char *name, struct data *image)
         say("%d sectors of %s that were not synced are lost", count, name);
 }
 
-/* Handles that end in order write all they like: it is overwritten by what was on the disk. */
-void base_file_power_cut(void)
+void base_file_take_images(void)
 {
-    static const char *const names[] = {WATCHED, WATCHED "-wal"};
-    struct data images[ARRAY_SIZE(names)] = {0};
-    struct data *base = find(WATCHED);
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        take_image(names[i], &images[i]);
-    for (size_t i = 0; i < SERVED_MAX; i++) {
-        if (served[i].handle && served[i].data == base)
-            close_served(&served[i]);
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        struct data *data = find(names[i]);
+    memset(images, 0, sizeof(images));
+    for (size_t i = 0; i < ARRAY_SIZE(image_names); i++)
+        take_image(image_names[i], &images[i]);
+}
+
+void base_file_put_images(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(image_names); i++) {
+        struct base_file *data = find(image_names[i]);
         if (data)
             drop(data);
         if (images[i].name[0]) {
-            data = make(names[i]);
+            data = make(image_names[i]);
             data->bytes = images[i].bytes;
             data->size = images[i].size;
             data->room = images[i].room;
@@ -581,49 +478,21 @@ void base_file_power_cut(void)
     }
 }
 
-void base_file_tell(int to)
+/* ---- for base_handle ---- */
+
+const struct base_file *base_file_find(const char *path)
 {
-    for (size_t i = 0; i < SERVED_MAX; i++) {
-        for (size_t j = 0; served[i].handle && j < served[i].count; j++) {
-            const char *sql = sqlite3_sql(served[i].statements[j].statement);
-            if (dprintf(to, "%s%c%s%c", served[i].data->name, 0, sql, 0) < 0)
-                return;
-        }
-    }
+    return find(path);
 }
 
-/* SQL is prepared on every handle of the file NAME. */
-static void learn_one(const char *name, const char *sql)
+const char *base_file_name(const struct base_file *data)
 {
-    sqlite3_stmt *statement;
-    const char *tail;
-    for (size_t i = 0; i < SERVED_MAX; i++) {
-        if (!served[i].handle || strcmp(served[i].data->name, name) != 0)
-            continue;
-        if (base_file_prepare(served[i].handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, &tail) !=
-            SQLITE_OK)
-            violation("cannot prepare %s: %s", sql, sqlite3_errmsg(served[i].handle));
-        (void)base_file_finalize(statement);
-    }
-}
-
-void base_file_learn(int from)
-{
-    FILE *file = fdopen(from, "r");
-    char *name = NULL, *sql = NULL;
-    size_t name_room = 0, sql_room = 0;
-    if (!file)
-        violation("cannot read the statements: %s", strerror(errno));
-    while (getdelim(&name, &name_room, 0, file) > 0 && getdelim(&sql, &sql_room, 0, file) > 0)
-        learn_one(name, sql);
-    (void)fclose(file);
-    free(name);
-    free(sql);
+    return data->name;
 }
 
 int base_file_stat(const char *path, struct stat *status)
 {
-    const struct data *data = find(path);
+    const struct base_file *data = find(path);
     if (!data)
         return stat(path, status);
     *status = (struct stat){.st_dev = 1,
@@ -633,7 +502,7 @@ int base_file_stat(const char *path, struct stat *status)
     return 0;
 }
 
-static void load(const char *directory, const char *name)
+void base_file_load(const char *directory, const char *name)
 {
     char path[300];
     snprintf(path, sizeof(path), "%s/%s", directory, name);
@@ -641,30 +510,15 @@ static void load(const char *directory, const char *name)
     struct stat status;
     if (!file || fstat(fileno(file), &status) != 0)
         violation("cannot read %s: %s", path, strerror(errno));
-    struct data *data = make(name);
+    struct base_file *data = make(name);
     grow(data, (size_t)status.st_size);
     if (fread(data->bytes, 1, data->size, file) != data->size)
         violation("cannot read %s", path);
     (void)fclose(file);
-    /* What every handle reads first, its tables, costs more than anything that it does later. */
-    sqlite3 *handles[HANDLES];
-    for (size_t i = 0; i < HANDLES; i++) {
-        /* db_sqlite.c sets these two, and what is prepared counts no more once one of them changes. */
-        if (base_file_open(name, &handles[i], SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
-                SQLITE_OK ||
-            sqlite3_db_config(handles[i], SQLITE_DBCONFIG_DEFENSIVE, 1, (int *)NULL) != SQLITE_OK ||
-            sqlite3_db_config(handles[i], SQLITE_DBCONFIG_DQS_DML, 0, (int *)NULL) != SQLITE_OK ||
-            sqlite3_exec(handles[i], "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL) != SQLITE_OK)
-            violation("cannot open %s: %s", name, sqlite3_errmsg(handles[i]));
-    }
-    for (size_t i = 0; i < HANDLES; i++)
-        (void)base_file_close(handles[i]);
 }
 
-void base_file_begin(const char *directory)
+void base_file_begin(void)
 {
     if (sqlite3_vfs_register(&file_system, 1) != SQLITE_OK)
         violation("SQLite takes no file system");
-    load(directory, "storage.db");
-    load(directory, "ids.db");
 }

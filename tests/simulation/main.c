@@ -7,7 +7,7 @@
  * --first: ends with the first seed that broke it.
  * Exit code 0: every seed kept the promise; 1: one did not.
  */
-#include "tests/simulation/base_file.h"
+#include "tests/simulation/base_handle.h"
 #include "tests/simulation/story.h"
 
 #include <dirent.h>
@@ -85,7 +85,7 @@ static void run_here(uint64_t seed, const struct story_limits *limits, const cha
         _exit(EXIT_VIOLATION);
     story_run(seed, limits, directory, &result);
     if (learn >= 0)
-        base_file_tell(learn);
+        base_handle_list(learn);
     if (write(out, &result, sizeof(result)) != sizeof(result))
         _exit(EXIT_VIOLATION);
     fflush(stdout);
@@ -169,7 +169,7 @@ static void rehearse(void)
     quiet = false;
     verbose = was_verbose;
     (void)lseek(from, 0, SEEK_SET);
-    base_file_learn(from);
+    base_handle_learn(from);
     (void)fclose(kept);
 }
 
@@ -398,7 +398,7 @@ int main(int argc, char **argv)
                          0); /* no pages in advance: most handles read few */
     story_prepare();
     make_tables();
-    base_file_begin(tables);
+    base_handle_begin(tables);
     rehearse();
     int code = run_all(first, last, &limits, shrinks, one_will_do);
     (void)nftw(tables, remove_entry, 16, FTW_DEPTH | FTW_PHYS);

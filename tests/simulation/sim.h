@@ -3,15 +3,18 @@
  * a fiber, under virtual time and a scheduler that a seed drives; the disk, the database, the network and the clocks
  * below them fail as the seed says. One run is bit for bit the same for one seed.
  *
- *   world.c    fibers in place of threads, virtual time, the scheduler, nodes (processes) that pause and die
+ *   world.c    fibers, virtual time, the scheduler, nodes (processes) that pause and die
+ *   threads.c  fibers in place of threads, mutexes and conditions
+ *   chance.c   every decision of a run
  *   net.c      sockets between nodes
- *   disk.c     the group's volume: what is not synced is lost in a power cut, calls are slow and fail
+ *   disk.c, disk_calls.c  the group's volume: what is not synced is lost in a power cut, calls are slow and fail
  *   journal_disk.c  the file of the upload journal, which loses sectors
  *   base.c     the database server: statements are slow, late, lost or uncertain
+ *   base_file.c, base_handle.c  its files, in memory, and handles that stay open
  *   storage_node.c, idserver_node.c   the daemons' own main.c, started on a node
  *   client.c   clients that upload, delete, restore and read
  *   history.c  what they saw, held against what the promise allows
- *   story.c    which of all this a seed makes happen
+ *   story.c, story_setting.c, story_client.c, story_trouble.c, ...  which of all this a seed makes happen
  */
 #ifndef REEL_TESTS_SIM_H
 #define REEL_TESTS_SIM_H
@@ -33,6 +36,8 @@ static inline int64_t chance_between(int64_t low, int64_t high)
 {
     return low + chance_below(high - low + 1);
 }
+int64_t chance_of(const int64_t *values, size_t count);
+#define ONE_OF(...) chance_of((const int64_t[]){__VA_ARGS__}, ARRAY_SIZE(((const int64_t[]){__VA_ARGS__})))
 /* True in PER_MILLION of a million cases. */
 bool chance(int64_t per_million);
 

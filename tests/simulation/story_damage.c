@@ -4,7 +4,7 @@
  */
 #include "storage/rows/meta_sql.h"
 #include "storage/rows/table_hash.h"
-#include "tests/simulation/base_file.h"
+#include "tests/simulation/base_handle.h"
 #include "tests/simulation/story_state.h"
 
 #include <dirent.h>
@@ -60,13 +60,13 @@ static unsigned states_of(const char *path)
     snprintf(sql, sizeof(sql),
              "SELECT COALESCE(status, 0) FROM t_file_0%d WHERE userid = 'alice' AND file_path = '../data%s'",
              table, path + strlen(story_volume));
-    if (base_file_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+    if (base_handle_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
         sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) == SQLITE_OK) {
         while (sqlite3_step(statement) == SQLITE_ROW)
             states |= 1u << sqlite3_column_int(statement, 0);
     }
     (void)sqlite3_finalize(statement);
-    (void)base_file_close(handle);
+    (void)base_handle_close(handle);
     return states;
 }
 
@@ -179,7 +179,7 @@ static bool path_of_row(int file, char *path, size_t size)
              "COALESCE(status, 0) IN (%d, %d)",
              (int)table_hash_of_user("alice") + 1, story_files[file].id, META_STATE_NORMAL,
              META_STATE_DAMAGED);
-    if (base_file_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+    if (base_handle_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
         sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) == SQLITE_OK &&
         sqlite3_step(statement) == SQLITE_ROW) {
         const char *text = (const char *)sqlite3_column_text(statement, 0);
@@ -188,7 +188,7 @@ static bool path_of_row(int file, char *path, size_t size)
             snprintf(path, size, "%s%s", story_volume, text + strlen("../data"));
     }
     (void)sqlite3_finalize(statement);
-    (void)base_file_close(handle);
+    (void)base_handle_close(handle);
     return found;
 }
 

@@ -3,6 +3,7 @@
  * has synced; steps of the journal at which the power is cut; and the way back to a server that has no journal (--checkpoint).
  */
 #include "tests/simulation/base_file.h"
+#include "tests/simulation/base_handle.h"
 #include "tests/simulation/node.h"
 #include "tests/simulation/story_state.h"
 
@@ -59,7 +60,7 @@ static bool empty_journal(struct node *node)
 bool journal_story_power_cut(const char *const *items)
 {
     journal_disk_power_cut();
-    base_file_power_cut();
+    base_handle_power_cut();
     sleep_us(chance_below(SECOND_US));
     overrides = items;
     static bool emptying; /* by another cut, which this one has broken off */

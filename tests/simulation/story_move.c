@@ -7,7 +7,7 @@
 #include "common/proto/proto_put.h"
 #include "common/proto/proto_storage.h"
 #include "storage/rows/table_hash.h"
-#include "tests/simulation/base_file.h"
+#include "tests/simulation/base_handle.h"
 #include "tests/simulation/story_state.h"
 
 #include <errno.h>
@@ -93,7 +93,7 @@ static bool group_of_row(int file, int *group)
     snprintf(base, sizeof(base), "%s/storage.db", story_bases);
     snprintf(sql, sizeof(sql), "SELECT group_name FROM t_file_0%d WHERE userid = 'alice' AND id = '%s'",
              (int)table_hash_of_user("alice") + 1, story_files[file].id);
-    if (base_file_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
+    if (base_handle_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
         sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) != SQLITE_OK)
         violation("the rows cannot be read");
     if (sqlite3_step(statement) == SQLITE_ROW) {
@@ -101,7 +101,7 @@ static bool group_of_row(int file, int *group)
         *group = strcmp((const char *)sqlite3_column_text(statement, 0), groups[1]) == 0;
     }
     (void)sqlite3_finalize(statement);
-    (void)base_file_close(handle);
+    (void)base_handle_close(handle);
     return found;
 }
 
@@ -139,7 +139,7 @@ static void look_at_moved(int file, const struct node *node)
              "SELECT group_name, file_path FROM t_file_0%d WHERE userid = 'alice' AND id = '%s' AND "
              "COALESCE(status, 0) = 0",
              (int)table_hash_of_user("alice") + 1, story_files[file].id);
-    if (base_file_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
+    if (base_handle_open(base, &handle, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK &&
         sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) == SQLITE_OK &&
         sqlite3_step(statement) == SQLITE_ROW) {
         int group = strcmp((const char *)sqlite3_column_text(statement, 0), groups[1]) == 0;
@@ -150,7 +150,7 @@ static void look_at_moved(int file, const struct node *node)
                       node->name, story_files[file].id, path + strlen(story_volume));
     }
     (void)sqlite3_finalize(statement);
-    (void)base_file_close(handle);
+    (void)base_handle_close(handle);
 }
 
 void story_move(void)

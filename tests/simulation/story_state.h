@@ -1,5 +1,5 @@
 /*
- * story_state: what story.c, story_damage.c, story_partial.c, story_meeting.c, story_move.c and story_journal.c share of a story: its files, its servers, and what is noted of both. Private to these.
+ * story_state: what the files story*.c share of a story: its files, its servers, and what is noted of both. Private to these.
  */
 #ifndef REEL_TESTS_SIMULATION_STORY_STATE_H
 #define REEL_TESTS_SIMULATION_STORY_STATE_H
@@ -13,6 +13,8 @@
 #define FILES_MAX    6
 #define CONTENTS     2
 #define NAMES        3
+#define SLACK_US     (15 * SECOND_US)
+#define DAY_S        INT64_C(86400)
 
 struct file {
     struct history history;
@@ -21,21 +23,47 @@ struct file {
     char id[PROTO_FILE_SIZE];
 };
 
+/* ---- story.c ---- */
+
 extern struct file story_files[FILES_MAX];
 extern uint8_t story_digests[FILES_MAX][CONTENTS][PROTO_DIGEST_SIZE];
-extern struct node story_storages[STORAGES_MAX];
-extern int story_file_count, story_storage_count;
-extern int
-    story_home_count; /* of the servers, the first ones: all of group001; where there are more, they are of group002 */
-extern int story_clients_left; /* whose requests are under way, or to come */
-extern int64_t story_partial_keep_us;
+extern int story_clients_left;                   /* whose requests are under way, or to come */
+extern struct story_result story_result;         /* what is counted so far */
 extern char story_volume[256], story_bases[256]; /* directories: of the store path, of the databases */
-extern const char *story_armed_step;             /* whoever reaches it next stands still; NULL: nobody */
-
-/* ---- story.c ---- */
 
 /* TROUBLE is not left out. */
 bool story_may(enum trouble trouble);
+
+/* ---- story_setting.c ---- */
+
+/* How clients behave. */
+struct story_habits {
+    int operations;        /* of each */
+    int64_t think_us;      /* at most, before each */
+    int64_t partial_share; /* per million of all that clients do: steps of uploads in several requests */
+    int64_t meeting_share; /* likewise: see story_meet() */
+    int64_t move_share;    /* likewise: see story_move() */
+};
+
+extern struct story_habits story_habits;
+extern struct node story_storages[STORAGES_MAX], story_idservers[];
+extern int story_storage_count, story_idserver_count, story_client_count, story_file_count;
+extern int
+    story_home_count; /* of the servers, the first ones: all of group001; where there are more, they are of group002 */
+extern int64_t story_partial_keep_us, story_keep_ms, story_cache_age_ms, story_leftover_ms;
+
+/* Chooses all of it. */
+void story_set_up(const struct story_limits *limits);
+/* Makes the tables of the databases that are set up. */
+void story_init_tables(void);
+/* Starts the servers that are not running. */
+void story_start_all(void);
+/* Of the first storage server. */
+const char *const *story_storage_options(void);
+/* How all storage servers start from now on. */
+void story_set_journal(bool on);
+
+/* ---- story_client.c ---- */
 
 /* A storage server, by chance; and one of group001. */
 struct node *story_any_storage(void);
@@ -50,14 +78,39 @@ MUST_CHECK bool story_begin(int file);
 /* How a change was answered; false: it was certainly not begun. */
 MUST_CHECK bool story_judge_change(struct operation *operation, const struct reply *reply);
 
-/* Asks NODE for OPERATION of FILE and notes what came of it. False: nobody was reached. */
+/* Asks NODE for OPERATION of FILE; a read by STAT or by DOWNLOAD. False: the answer says nothing. REPLY is to be freed. */
+bool story_operate(int file, struct node *node, struct operation *operation, bool stat, struct reply *reply);
+/* The same, and notes what came of it. False: nobody was reached. */
 MUST_CHECK bool story_do(int file, struct node *node, struct operation *operation);
+/* A fiber's: one client, to its end. */
+void *story_client_main(void *argument);
 
+/* ---- story_numbers.c ---- */
+
+/* Takes a number of an ID server for anybody. */
+void story_take_number(void);
+/* None came twice. */
+void story_check_numbers(void);
+
+/* ---- story_trouble.c ---- */
+
+extern const char *story_armed_step; /* whoever reaches it next stands still; NULL: nobody */
+/* What may happen at named steps from the beginning on. */
+void story_trouble_begin(void);
+/* One of a kind, by chance; it may take a while. */
+void story_trouble(void);
+/* There is none any more. */
+void story_heal(void);
+/* The database was away at US, or NODE may not know yet what happened while it was. */
+bool story_may_be_behind(const struct node *node, int64_t us);
 /* A storage server is asked for an fsck. */
 void story_fsck(bool repair);
-
 /* The power of all storage servers fails, and comes back. */
 void story_power_cut(void);
+
+/* ---- story_end.c ---- */
+
+void story_end(void);
 
 /* ---- story_damage.c ---- */
 
