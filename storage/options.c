@@ -115,7 +115,7 @@ const struct config_option storage_options[] = {
     {"storage", "journal", CONFIG_CHOICE, MEMBER(journal), "auto", 0, 0, "auto|on|off", false,
      "Whether an upload of up to 64 KiB is promised by the upload journal, one synced append for all that "
      "came together, instead of syncs of its own; where durability is durable. auto: with SQLite, for store "
-     "paths on ext4 (unless made without a journal of its own), XFS and btrfs; on: with SQLite, for every "
+     "paths on ext4, XFS and btrfs; on: with SQLite, for every "
      "store "
      "path, and the server does not start where one is on a network file system; off: never. The journal "
      "lies "

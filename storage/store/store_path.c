@@ -89,7 +89,7 @@ bool store_path_wants_journal(const struct storage_config *config, const struct 
 {
     if (config->durability != OPTIONS_DURABLE || config->journal == OPTIONS_JOURNAL_OFF)
         return false;
-    return config->journal == OPTIONS_JOURNAL_ON ? !store_system_is_remote(system) : system->journaled;
+    return config->journal == OPTIONS_JOURNAL_ON ? !store_system_is_remote(system) : system->one_journal;
 }
 
 bool store_path_may_wait(const struct store_path *path, const struct store_root *root, int fd)
@@ -104,7 +104,7 @@ bool store_path_may_wait(const struct store_path *path, const struct store_root 
 bool store_path_may_be_journaled(struct store_path *path)
 {
     pthread_mutex_lock(&path->mutex);
-    bool may = !path->root || path->root->system.journaled;
+    bool may = !path->root || path->root->system.one_journal;
     pthread_mutex_unlock(&path->mutex);
     return may;
 }
@@ -129,7 +129,8 @@ bool store_path_sync_system(struct store_path *path, const struct store_root *ro
     const struct store_held_root *held = CONTAINER_OF(root, struct store_held_root, public);
     struct statvfs space;
     int fd = held->sync_fd >= 0 ? held->sync_fd : openat(root->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* syncfs(2) says nothing of a file system that was made read-only because of an error; fsync(2) and its flag do. */
+    /* syncfs(2) says nothing of a file system that was made read-only because of an error; fsync(2) and its flag do. And on an ext4 without a
+     * journal syncfs writes the directories and inodes only after it has flushed the disk's cache; fsync flushes that again. */
     bool fine = fd >= 0 && syncfs(fd) == 0 && fsync(fd) == 0 && fstatvfs(fd, &space) == 0;
     int saved = fine && (space.f_flag & ST_RDONLY) != 0 ? EROFS : errno;
     fine = fine && (space.f_flag & ST_RDONLY) == 0;

@@ -69,26 +69,6 @@ static void find_mount(dev_t device, struct store_system *system)
         (void)fclose(mounts);
 }
 
-/* Has the ext4 on DEVICE a journal? True where that is not known. */
-static bool ext4_is_journaled(dev_t device)
-{
-    char path[PATH_MAX], target[PATH_MAX], line[32] = "";
-    (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(device), minor(device));
-    ssize_t length = readlink(path, target, sizeof(target) - 1);
-    if (length <= 0)
-        return true;
-    target[length] = '\0';
-    const char *slash = strrchr(target, '/');
-    if (snprintf(path, sizeof(path), "/sys/fs/ext4/%s/journal_task", slash ? slash + 1 : target) >=
-        (int)sizeof(path))
-        return true;
-    FILE *task = fopen(path, "re"); /* the number of jbd2's thread, or "<none>" */
-    bool said = task && fgets(line, sizeof(line), task);
-    if (task)
-        (void)fclose(task);
-    return !said || strncmp(line, "<none>", 6) != 0;
-}
-
 static bool is_octal(char digit)
 {
     return digit >= '0' && digit <= '7';
@@ -175,15 +155,14 @@ void store_system_find(int fd, struct store_system *system)
     switch ((unsigned long)space.f_type) {
     case XFS_SUPER_MAGIC:
         snprintf(system->type, sizeof(system->type), "xfs");
-        system->one_journal = system->journaled = true;
+        system->one_journal = true;
         break;
     case BTRFS_SUPER_MAGIC: /* a subvolume has a device of its own, which no line of mountinfo names */
         snprintf(system->type, sizeof(system->type), "btrfs");
-        system->one_journal = system->journaled = true;
+        system->one_journal = true;
         break;
     case EXT4_SUPER_MAGIC:
         system->one_journal = strcmp(system->type, "ext4") == 0 || strcmp(system->type, "ext3") == 0;
-        system->journaled = system->one_journal && ext4_is_journaled(status.st_dev);
         break;
     default:
         break;

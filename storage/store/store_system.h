@@ -18,11 +18,9 @@ struct store_system {
         source[4 *
                STORE_SYSTEM_SIZE]; /* what is mounted: "/dev/sda1", "server:/volume"; "" where nobody knows */
     /* One journal carries the metadata of the file system in their order, so that the fsync of a file that was just
-     * made also makes its name last, with the names of the directories above it: ext4, XFS, btrfs. */
+     * made also makes its name last, with the names of the directories above it: ext4, XFS, btrfs. An ext4 that was made without a
+     * journal counts too: its fsync of a new file writes the directories above that as well. */
     bool one_journal;
-    /* That journal is there: ext4 can be made without one. Then its fsync covers the new name too, but waits for no commit that others share,
-     * so that there is little for the upload journal to save. */
-    bool journaled;
 };
 
 /* FD: any descriptor on it, O_PATH too. What cannot be found out is not promised. */

@@ -2,12 +2,14 @@
 errors, nothing half-visible, downloads go on, and the path is used again by itself."""
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
 import wire
-from crash import check_rows_have_files, leftovers
+from crash import check_rows_have_files, leftovers, start
 from suite import APP, USER, Suite, new_id, wait_for
+from test_power import load, missing
 
 OPTIONS = {"probe_interval": "100ms", "chunk_size": "64K"}
 
@@ -130,3 +132,53 @@ def test_a_file_system_without_inodes(mounted):
     for path in made:
         path.unlink()
     is_whole_again(suite, kept)
+
+
+IMAGE_BYTES = 64 << 20
+
+
+def mount_image(image, data):
+    done = mount("-o", "loop", image, data)
+    if done.returncode != 0:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def without_a_journal():
+    """On an ext4 that was made without a journal of its own; the options are the defaults."""
+    suite = Suite("sqlite")
+    data, image = suite.dir / "data", suite.dir / "image"
+    image.touch()
+    os.truncate(image, IMAGE_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", image], check=True)
+    try:
+        mount_image(image, data)
+        try:
+            yield suite.start()
+        finally:
+            suite.stop()
+            subprocess.run(["umount", "-l", data], check=False)
+    finally:
+        shutil.rmtree(suite.dir, ignore_errors=True)
+
+
+def test_a_power_cut_of_an_ext4_without_a_journal_loses_no_upload(without_a_journal, dice):
+    """What the disk has when the server is killed is a copy of the image: the kernel has written nothing else to it."""
+    suite = without_a_journal
+    data, image, after = suite.dir / "data", suite.dir / "image", suite.dir / "after"
+    checkpoints = "reel_storage_journal_checkpoints_total"
+    early = load(suite, 2.5, dice, sizes=(10, 3000))
+    wait_for(lambda: suite.storage.metric(checkpoints) > 1, 20, "checkpoints of the upload journal, which auto uses here")
+    late = load(suite, 0.2, dice, sizes=(10, 3000))
+    assert early and late
+    suite.storage.kill()
+    shutil.copyfile(image, after)
+    subprocess.run(["umount", data], check=True)
+    mended = subprocess.run(["e2fsck", "-fy", after], capture_output=True, text=True)
+    assert mended.returncode < 4, mended.stdout + mended.stderr
+    mount_image(after, data)
+    start(suite.storage)
+    suite.wait_active()
+    assert suite.storage.metric("reel_storage_journal_replayed_total") > 0
+    assert not missing(suite, {**early, **late})
+    check_rows_have_files(suite)

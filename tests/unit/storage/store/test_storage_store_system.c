@@ -6,6 +6,7 @@
 #include "tests/unit/library/mute_volume.h"
 #include "tests/unit/library/storage_fixture.h"
 #include "tests/unit/library/storage_loop.h"
+#include "tests/unit/library/upkeep_world.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -28,37 +29,39 @@ int fstatfs(int fd, struct statfs *space)
     return result;
 }
 
-/* While PRETENDED_MOUNTS is set: these, what /sys/dev/block links to, and what loop7's journal_task says. NULL: there is none. */
-static const char *pretended_mounts, *pretended_link, *pretended_task;
+/* While it is set: what /proc/self/mountinfo says. */
+static const char *pretended_mounts;
 
 FILE *fopen(const char *path, const char *mode)
 {
     FILE *(*real)(const char *, const char *) =
         (FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, "fopen");
-    const char *text = !pretended_mounts                                      ? NULL
-                       : strcmp(path, "/proc/self/mountinfo") == 0            ? pretended_mounts
-                       : strcmp(path, "/sys/fs/ext4/loop7/journal_task") == 0 ? pretended_task
-                                                                              : NULL;
-    if (text)
-        return fmemopen((void *)text, strlen(text), "r");
-    if (pretended_mounts) {
-        errno = ENOENT;
-        return NULL;
-    }
+    if (pretended_mounts && strcmp(path, "/proc/self/mountinfo") == 0)
+        return fmemopen((void *)pretended_mounts, strlen(pretended_mounts), "r");
     return real(path, mode);
 }
 
-ssize_t readlink(const char *path, char *target, size_t size)
+/* The syncs of files and file systems, in their order. */
+static char synced[64];
+
+static void note_sync(char kind)
 {
-    if (!pretended_mounts || strncmp(path, "/sys/dev/block/", 15) != 0)
-        return syscall(SYS_readlink, path, target, size);
-    if (!pretended_link) {
-        errno = ENOENT;
-        return -1;
-    }
-    size_t length = min_size(strlen(pretended_link), size);
-    memcpy(target, pretended_link, length);
-    return (ssize_t)length;
+    size_t length = strlen(synced);
+    if (length + 1 < sizeof(synced))
+        synced[length] = kind;
+}
+
+int syncfs(int fd)
+{
+    note_sync('s');
+    return (int)syscall(SYS_syncfs, fd);
+}
+
+static void on_fsync(struct upkeep_world *world, const char *path)
+{
+    (void)world;
+    (void)path;
+    note_sync('f');
 }
 
 static struct store_system system_at(const char *directory)
@@ -87,7 +90,6 @@ static void a_file_system_is_believed_by_its_type(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
         pretended = (long)types[i].magic;
         assert_int_equal(system_at("/proc").one_journal, types[i].one_journal);
-        assert_int_equal(system_at("/proc").journaled, types[i].one_journal);
     }
     /* ext2 has the same number as ext4, and no journal: the mount's own line must say which it is. */
     pretended = EXT4_SUPER_MAGIC;
@@ -99,38 +101,6 @@ static void a_file_system_is_believed_by_its_type(void **state)
     store_system_find(-1, &closed);
     assert_string_equal(closed.type, "");
     assert_false(closed.one_journal);
-}
-
-/* ext4 with and without a journal, as the kernel has it in /sys. */
-static void the_kernel_says_whether_ext4_has_a_journal(void **state)
-{
-    static const struct {
-        const char *link, *task;
-        bool journaled;
-    } cases[] = {{"../../devices/virtual/block/loop7", "4711\n", true},
-                 {"../../devices/virtual/block/loop7", "<none>\n", false},
-                 {"loop7", "<none>\n", false},
-                 {"../../devices/virtual/block/loop7", NULL, true},
-                 {"../../devices/virtual/block/loop8", "<none>\n", true},
-                 {NULL, "<none>\n", true}};
-    char mounts[128];
-    struct stat status;
-    (void)state;
-    assert_int_equal(stat("/tmp", &status), 0);
-    snprintf(mounts, sizeof(mounts), "36 35 %u:%u / /tmp rw - ext4 /dev/loop7 rw\n", major(status.st_dev),
-             minor(status.st_dev));
-    pretended = EXT4_SUPER_MAGIC;
-    pretended_mounts = mounts;
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        pretended_link = cases[i].link;
-        pretended_task = cases[i].task;
-        struct store_system system = system_at("/tmp");
-        assert_string_equal(system.type, "ext4");
-        assert_true(system.one_journal);
-        assert_int_equal(system.journaled, cases[i].journaled);
-    }
-    pretended = 0;
-    pretended_mounts = NULL;
 }
 
 static void mounts_below_a_directory_are_seen(void **state)
@@ -239,7 +209,7 @@ static bool waits_for_journal(const char *journal, long type, bool *wanted)
     return waits;
 }
 
-static void auto_and_that_is_the_default_journals_where_the_file_system_has_a_journal(void **state)
+static void auto_and_that_is_the_default_journals_where_a_sync_of_a_file_covers_its_name(void **state)
 {
     bool wanted;
     (void)state;
@@ -252,6 +222,59 @@ static void auto_and_that_is_the_default_journals_where_the_file_system_has_a_jo
     assert_false(wanted);
     assert_true(waits_for_journal("on", TMPFS_MAGIC, &wanted));
     assert_false(waits_for_journal("off", 0x58465342, &wanted));
+}
+
+/* What /proc/self/mountinfo says of the file system of /tmp, and by that of every store path. */
+static void pretend_mount(char *line, size_t size, const char *type)
+{
+    struct stat status;
+    assert_int_equal(stat("/tmp", &status), 0);
+    snprintf(line, size, "36 35 %u:%u / /tmp rw - %s /dev/loop7 rw\n", major(status.st_dev),
+             minor(status.st_dev), type);
+    pretended_mounts = line;
+}
+
+static void auto_takes_ext4_whether_it_has_a_journal_or_not(void **state)
+{
+    char line[128];
+    bool wanted;
+    (void)state;
+    pretend_mount(line, sizeof(line), "ext4"); /* nothing in it says whether there is a journal */
+    assert_true(waits_for_journal("auto", EXT4_SUPER_MAGIC, &wanted));
+    assert_true(wanted);
+    pretend_mount(line, sizeof(line), "ext2");
+    assert_false(waits_for_journal("auto", EXT4_SUPER_MAGIC, &wanted));
+    assert_false(wanted);
+    pretended_mounts = NULL;
+}
+
+/* Without a journal syncfs(2) of ext4 flushes the disk before it writes the directories. */
+static void the_disk_is_flushed_after_the_whole_file_system_was_written(void **state)
+{
+    struct fixture fixture;
+    struct error error = {0};
+    struct upkeep_world nobody;
+    struct store_root *root;
+    (void)state;
+    fixture_create(&fixture);
+    fixture_option(&fixture, "storage.paths=%s/one", fixture.directory);
+    fixture_option(&fixture, "storage.journal=on");
+    fixture_load(&fixture);
+    struct loop *loop = loop_create("test", &error);
+    assert_non_null(loop);
+    struct store *store = store_create(&fixture.config, loop, 10000, NULL, NULL, &error);
+    assert_non_null(store);
+    assert_true(store_path_enter(store_at(store, 0), &root, &error));
+    upkeep_hooks = (struct upkeep_hooks){.world = &nobody, .synced = on_fsync};
+    memset(synced, 0, sizeof(synced));
+    assert_true(store_path_sync_system(store_at(store, 0), root, &error));
+    assert_string_equal(synced, "sf");
+    upkeep_hooks = (struct upkeep_hooks){0};
+    store_path_leave(store_at(store, 0), root);
+    store_end(store, 5000);
+    loop_destroy(loop);
+    store_destroy(store);
+    fixture_destroy(&fixture);
 }
 
 static void write_brick(const char *directory, const char *name, const char *text)
@@ -338,10 +361,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_system_is_believed_by_its_type),
-        cmocka_unit_test(the_kernel_says_whether_ext4_has_a_journal),
         cmocka_unit_test(mounts_below_a_directory_are_seen),
         cmocka_unit_test(a_directory_is_synced_where_the_file_does_not_bring_its_name_along),
-        cmocka_unit_test(auto_and_that_is_the_default_journals_where_the_file_system_has_a_journal),
+        cmocka_unit_test(auto_and_that_is_the_default_journals_where_a_sync_of_a_file_covers_its_name),
+        cmocka_unit_test(auto_takes_ext4_whether_it_has_a_journal_or_not),
+        cmocka_unit_test(the_disk_is_flushed_after_the_whole_file_system_was_written),
         cmocka_unit_test(bricks_that_would_lose_names_are_told),
         cmocka_unit_test(only_durable_store_paths_on_glusterfs_get_advice),
         cmocka_unit_test(advice_does_not_wait_for_a_volume_that_hangs),
