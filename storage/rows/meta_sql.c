@@ -185,13 +185,13 @@ static bool on_path(void *argument, const struct db_value *columns, size_t count
     return true;
 }
 
-enum db_result meta_sql_paths(struct db_connection *connection, const char *sql, const char *first,
-                              const char *end, void (*path)(void *argument, const char *file_path),
-                              void *argument, struct error *error)
+enum db_result meta_sql_paths(struct db_connection *connection, const char *sql,
+                              const struct db_value *parameters, size_t count,
+                              void (*path)(void *argument, const char *file_path), void *argument,
+                              struct error *error)
 {
     struct path_reading reading = {.path = path, .argument = argument};
-    const struct db_value parameters[] = {db_text(first), db_text(end)};
-    return db_query(connection, sql, parameters, ARRAY_SIZE(parameters), on_path, &reading, error);
+    return db_query(connection, sql, parameters, count, on_path, &reading, error);
 }
 
 enum db_result meta_sql_now(struct db_connection *connection, int64_t *seconds, struct error *error)

@@ -70,11 +70,11 @@ void meta_sql_read(const struct store *store, const struct db_value *columns, st
 MUST_CHECK enum db_result meta_sql_now(struct db_connection *connection, int64_t *seconds,
                                        struct error *error);
 
-/* PATH gets every path of a table from FIRST up to END, which it does not get. SQL selects that one column between two
- * parameters. */
-MUST_CHECK enum db_result meta_sql_paths(struct db_connection *connection, const char *sql, const char *first,
-                                         const char *end, void (*path)(void *argument, const char *file_path),
-                                         void *argument, struct error *error);
+/* PATH gets every path that SQL, a query for that one column with COUNT PARAMETERS, selects. */
+MUST_CHECK enum db_result meta_sql_paths(struct db_connection *connection, const char *sql,
+                                         const struct db_value *parameters, size_t count,
+                                         void (*path)(void *argument, const char *file_path), void *argument,
+                                         struct error *error);
 
 /* FOUND false: there is no such row; ROW is undefined then. */
 MUST_CHECK enum db_result meta_sql_find(struct db_connection *connection, const struct store *store,

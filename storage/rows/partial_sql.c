@@ -65,6 +65,8 @@ static const char store_sql[] =
 static const char remove_sql[] =
     "DELETE FROM t_partial WHERE token = ? AND (state = 3 OR (state = 2 AND expires <= ?))";
 static const char paths_sql[] = "SELECT file_path FROM t_partial WHERE file_path >= ? AND file_path < ?";
+static const char holder_sql[] =
+    "SELECT " COLUMNS " FROM t_partial WHERE file_path = ? AND group_name = ? AND state IN (0, 1) LIMIT 1";
 static const char has_sql[] = "SELECT 1 FROM t_partial WHERE file_path = ? LIMIT 1";
 /* Each half by an index of its own: stored ones stay for days, and are not read again and again meanwhile. */
 static const char expired_sql[] =
@@ -190,6 +192,18 @@ enum db_result partial_sql_find(struct db_connection *connection, const struct s
     struct reading reading = {.store = store, .row = row};
     enum db_result result =
         db_query(connection, find_sql, parameters, ARRAY_SIZE(parameters), on_row, &reading, error);
+    *found = reading.found;
+    return result;
+}
+
+enum db_result partial_sql_holder(struct db_connection *connection, const struct store *store,
+                                  const char *group, const char *file_path, struct partial_row *row,
+                                  bool *found, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(file_path), db_text(group)};
+    struct reading reading = {.store = store, .row = row};
+    enum db_result result =
+        db_query(connection, holder_sql, parameters, ARRAY_SIZE(parameters), on_row, &reading, error);
     *found = reading.found;
     return result;
 }
@@ -418,7 +432,8 @@ enum db_result partial_sql_paths(struct db_connection *connection, const char *p
                                  void (*path)(void *argument, const char *file_path), void *argument,
                                  struct error *error)
 {
-    return meta_sql_paths(connection, paths_sql, prefix, end, path, argument, error);
+    const struct db_value parameters[] = {db_text(prefix), db_text(end)};
+    return meta_sql_paths(connection, paths_sql, parameters, ARRAY_SIZE(parameters), path, argument, error);
 }
 
 static bool on_has(void *argument, const struct db_value *columns, size_t count)

@@ -111,6 +111,11 @@ MUST_CHECK enum db_result partial_sql_paths(struct db_connection *connection, co
 MUST_CHECK enum db_result partial_sql_has(struct db_connection *connection, const char *file_path, bool *has,
                                           struct error *error);
 
+/* One of GROUP that is under way and has FILE_PATH. */
+MUST_CHECK enum db_result partial_sql_holder(struct db_connection *connection, const struct store *store,
+                                             const char *group, const char *file_path,
+                                             struct partial_row *row, bool *found, struct error *error);
+
 struct partial_page {
     size_t count;
     struct partial_row rows[PARTIAL_PAGE];

@@ -245,15 +245,13 @@ bool store_file_remove(struct store_path *path, const struct path *place, struct
     return fine;
 }
 
-bool store_file_look(struct store_path *path, const struct path *place, int *fd, int64_t *size,
-                     struct error *error)
+bool store_file_look_name(struct store_path *path, const char *name, int *fd, int64_t *size,
+                          struct error *error)
 {
-    char name[PATH_TEXT_SIZE];
     struct store_root *root;
     struct stat status = {0};
     if (!store_path_enter(path, &root, error))
         return false;
-    place_name(place, name);
     bool fine = true;
     /* O_NONBLOCK: a named pipe that somebody left there must not hang the worker; regular files do not mind.
      * O_NOATIME: nobody asks when a file was last read; for the files' owner only (open(2)). */
@@ -278,6 +276,13 @@ bool store_file_look(struct store_path *path, const struct path *place, int *fd,
     }
     store_path_leave(path, root);
     return fine;
+}
+
+bool store_file_look(struct store_path *path, const struct path *place, int *fd, int64_t *size,
+                     struct error *error)
+{
+    char name[PATH_TEXT_SIZE];
+    return store_file_look_name(path, place_name(place, name), fd, size, error);
 }
 
 bool store_file_open(struct store_path *path, const struct path *place, int *fd, int64_t *size,

@@ -80,5 +80,8 @@ MUST_CHECK bool store_file_open(struct store_path *path, const struct path *plac
 /* The same for callers that expect it: true with *FD -1 where nothing is there. */
 MUST_CHECK bool store_file_look(struct store_path *path, const struct path *place, int *fd, int64_t *size,
                                 struct error *error);
+/* And of a file that has another NAME below the store path: one in quarantine. */
+MUST_CHECK bool store_file_look_name(struct store_path *path, const char *name, int *fd, int64_t *size,
+                                     struct error *error);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * fence: asks again, looks again, moves, asks once more.
+ * fence: asks again, looks again, moves, and where a file leaves its place asks once more.
  */
 #include "storage/upkeep/fence.h"
 
@@ -50,18 +50,31 @@ static enum fence_outcome fence_undo(const struct fence_step *step, const char *
     return FENCE_FAILED;
 }
 
+/* Steps 1 to 3, of the file that lies at NAME. FENCE_DONE: it may be moved. */
+static enum fence_outcome fence_check(const struct fence_step *step, const char *name, struct error *error)
+{
+    struct store_scan_look now;
+    bool holds = false;
+    if (!fence_ask(step, &holds, error) || !store_path_in_place(step->path, error) ||
+        !store_scan_look(step->path, name, &now, error))
+        return FENCE_FAILED;
+    if (!holds || !store_scan_same(step->seen, &now))
+        return FENCE_SHUT;
+    return fence_lease(step->keeper, error) ? FENCE_DONE : FENCE_FAILED;
+}
+
 enum fence_outcome fence_put_aside(const struct fence_step *step, char held[STORE_SCAN_NAME_SIZE],
                                    struct error *error)
 {
     struct store_scan_look now;
     bool holds = false;
     held[0] = '\0';
-    if (!store_scan_quarantine_ready(step->path, error) || !fence_ask(step, &holds, error) ||
-        !store_path_in_place(step->path, error) || !store_scan_look(step->path, step->name, &now, error))
+    if (!store_scan_quarantine_ready(step->path, error))
         return FENCE_FAILED;
-    if (!holds || !store_scan_same(step->seen, &now))
-        return FENCE_SHUT;
-    if (!fence_lease(step->keeper, error) || !store_scan_quarantine(step->path, step->name, held, error))
+    enum fence_outcome outcome = fence_check(step, step->name, error);
+    if (outcome != FENCE_DONE)
+        return outcome;
+    if (!store_scan_quarantine(step->path, step->name, held, error))
         return held[0] == '\0' ? FENCE_FAILED : fence_undo(step, held, FENCE_FAILED, error);
     if (held[0] == '\0')
         return FENCE_SHUT; /* somebody else took it away */
@@ -71,4 +84,18 @@ enum fence_outcome fence_put_aside(const struct fence_step *step, char held[STOR
         return fence_undo(step, held, FENCE_FAILED, error);
     holds = holds && now.inode == step->seen->inode && now.size == step->seen->size;
     return holds ? FENCE_DONE : fence_undo(step, held, FENCE_SHUT, error);
+}
+
+enum fence_outcome fence_give_back(const struct fence_step *step, const char *held, struct error *error)
+{
+    struct error why = {0};
+    enum fence_outcome outcome = fence_check(step, held, error);
+    if (outcome != FENCE_DONE)
+        return outcome;
+    bool fine = store_scan_give_back(step->path, held, step->name, &why);
+    CRASH_POINT("fence-given-back");
+    if (fine)
+        return FENCE_DONE;
+    *error = why;
+    return why.code == ERROR_EXISTS ? FENCE_SHUT : FENCE_FAILED;
 }

@@ -33,8 +33,8 @@ enum fence_outcome {
 struct fence_step {
     struct keeper *keeper;
     struct store_path *path;
-    const char *name;                   /* of the file, below the store path */
-    const struct store_scan_look *seen; /* as it was judged */
+    const char *name;                   /* the file's place below the store path */
+    const struct store_scan_look *seen; /* as it was judged, there or in quarantine */
     /* Does what the step relies on hold in the database? On a database thread, perhaps several times. */
     enum db_result (*holds)(void *argument, struct db_connection *connection, bool *holds,
                             struct error *error);
@@ -46,6 +46,11 @@ MUST_CHECK bool fence_lease(const struct keeper *keeper, struct error *error);
 
 /* Moves the file into quarantine, as HELD. */
 MUST_CHECK enum fence_outcome fence_put_aside(const struct fence_step *step, char held[STORE_SCAN_NAME_SIZE],
+                                              struct error *error);
+
+/* Moves the file HELD, which lies in quarantine, to its place. FENCE_SHUT also where something lies there. There is no fifth step: a
+ * file in its place whose row has gone is a leftover, which the next clean-up finds. */
+MUST_CHECK enum fence_outcome fence_give_back(const struct fence_step *step, const char *held,
                                               struct error *error);
 
 #endif

@@ -49,7 +49,8 @@ struct upkeep_metrics {
     struct metric *quota_corrections;
     struct metric *partials_expired, *partials, *partial_bytes;
     struct metric *sweep_stopped;
-    struct metric *quarantined, *quarantine_removed, *quarantine_bytes, *quarantine_files;
+    struct metric *quarantined, *quarantine_given_back, *quarantine_removed, *quarantine_bytes,
+        *quarantine_files;
     struct metric *scrub_running, *scrub_rows, *scrub_bytes, *scrub_digests;
     struct metric *findings[SCRUB_KINDS];
 };

@@ -6,17 +6,16 @@
 #include "storage/store/store_file.h"
 #include "storage/upkeep/fence.h"
 #include "storage/upkeep/notes.h"
+#include "storage/upkeep/quarantine.h"
+#include "storage/upkeep/read_back.h"
 #include "storage/upkeep/scrub_progress.h"
 #include "storage/upkeep/sweep.h"
 #include "storage/upkeep/upkeep_sql.h"
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
-#include "common/proto/digest.h"
 #include "common/base/log.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +23,6 @@
 
 #define ROOM      "scrub"
 #define STORE_MS  2000
-#define READ_SIZE (256 * 1024)
 #define ROW_COST  4096 /* bytes that a row counts in the rate, whatever its size */
 #define LINES_MAX 50   /* findings that are reported one by one; all are in the log and counted */
 #define LINE_SIZE 400
@@ -45,10 +43,8 @@ struct scrub {
     struct store_scan_look look; /* at its file */
     bool found, changed;
     enum meta_state mark;
-    uint8_t digest[PROTO_DIGEST_SIZE], sha256[DIGEST_SHA256_SIZE];
-    bool has_sha256;
+    struct read_back back; /* its bytes */
     struct error error;
-    uint8_t buffer[READ_SIZE];
 };
 
 /* ---- progress ---- */
@@ -123,8 +119,8 @@ static enum db_result scrub_mark_run(struct db_job *job, struct db_connection *c
 static enum db_result digest_run(struct db_job *job, struct db_connection *connection, struct error *error)
 {
     struct scrub *scrub = CONTAINER_OF(job, struct scrub, job);
-    return upkeep_sql_set_digest(connection, &scrub->keeper->lease, scrub->row, scrub->digest,
-                                 scrub->has_sha256 ? scrub->sha256 : NULL, &scrub->changed, error);
+    return upkeep_sql_set_digest(connection, &scrub->keeper->lease, scrub->row, scrub->back.digest,
+                                 scrub->back.has_sha256 ? scrub->back.sha256 : NULL, &scrub->changed, error);
 }
 
 static enum db_result shared_run(struct db_job *job, struct db_connection *connection, struct error *error)
@@ -243,46 +239,13 @@ static bool judge(struct scrub *scrub, enum scrub_kind kind, bool file_there, co
     return kind == SCRUB_UNREADABLE || kind == SCRUB_UNKNOWN || repair(scrub, file_there);
 }
 
-/* Reads FD to its end into scrub->digest. False with scrub->error; ERROR_CANCELLED when the upkeep is to
- * pause. */
-static bool read_back(struct scrub *scrub, int fd)
-{
-    const struct storage_config *config = scrub->keeper->config;
-    struct digest *digest = config->sha256 != OPTIONS_SHA256_NEVER || scrub->row->row.has_sha256
-                                ? digest_create_strong()
-                                : digest_create();
-    bool fine = digest || error_set(&scrub->error, ERROR_CANCELLED, "no memory for a digest");
-    /* From the disk, not from memory. */
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    while (fine) {
-        ssize_t size = read(fd, scrub->buffer, sizeof(scrub->buffer));
-        if (size < 0 && errno == EINTR)
-            continue;
-        if (size < 0)
-            fine = error_set_errno(&scrub->error, errno, "cannot read it back");
-        if (size <= 0)
-            break;
-        digest_update(digest, scrub->buffer, (size_t)size);
-        scrub->at.bytes += size;
-        metric_add(scrub->keeper->metrics.scrub_bytes, size);
-        fine =
-            keeper_throttle(scrub->keeper, size) || error_set(&scrub->error, ERROR_CANCELLED, "interrupted");
-    }
-    if (fine) {
-        digest_final(digest, scrub->digest);
-        scrub->has_sha256 = digest_final_sha256(digest, scrub->sha256);
-    }
-    digest_destroy(digest);
-    return fine;
-}
-
 /* The file is whole: what is still to be said about it. */
 static bool sound(struct scrub *scrub)
 {
     struct upkeep_row *row = scrub->row;
     if (!store_path_in_place(row->row.path, &scrub->error))
         return false;
-    bool lacks = !row->row.stat.has_digest || (!row->row.has_sha256 && scrub->has_sha256);
+    bool lacks = !row->row.stat.has_digest || (!row->row.has_sha256 && scrub->back.has_sha256);
     if (lacks) {
         if (!scrub_run(scrub, digest_run))
             return false;
@@ -313,19 +276,18 @@ static bool sound(struct scrub *scrub)
 
 static bool check_content(struct scrub *scrub, int fd)
 {
-    const struct proto_stat *stat = &scrub->row->row.stat;
-    if (!read_back(scrub, fd)) {
+    bool fine = read_back_file(scrub->keeper, fd, &scrub->row->row, &scrub->back, &scrub->error);
+    scrub->at.bytes += scrub->back.bytes;
+    if (!fine) {
         if (scrub->error.code == ERROR_CANCELLED)
             return false;
         char what[80];
         snprintf(what, sizeof(what), "%.79s", scrub->error.text);
         return judge(scrub, SCRUB_UNREADABLE, true, what);
     }
-    if (stat->has_digest && memcmp(stat->digest, scrub->digest, PROTO_DIGEST_SIZE) != 0)
-        return judge(scrub, SCRUB_DIGEST, true, "its bytes do not have the digest of the row");
-    if (scrub->row->row.has_sha256 && scrub->has_sha256 &&
-        memcmp(scrub->row->row.sha256, scrub->sha256, sizeof(scrub->sha256)) != 0)
-        return judge(scrub, SCRUB_DIGEST, true, "its bytes do not have the SHA-256 of the row");
+    const char *wrong = read_back_wrong(&scrub->back, &scrub->row->row);
+    if (wrong)
+        return judge(scrub, SCRUB_DIGEST, true, wrong);
     return sound(scrub);
 }
 
@@ -440,6 +402,9 @@ static bool run_all(struct scrub *scrub)
     bool anew = !scrub->resumed || !scrub->at.rows_done;
     if (!store_progress(scrub, false, 0))
         return error_set(&scrub->error, ERROR_CANCELLED, "the lease is lost");
+    /* What lies in quarantine and has a row is not missing; what was marked because it was missing is sound again. */
+    if (!scrub->at.rows_done && !quarantine_give_back(scrub->keeper, true, &scrub->error))
+        return false;
     if (!scrub->at.rows_done && !check_rows(scrub))
         return false;
     if (!store_progress(scrub, false, 0) || !sweep_all(scrub->keeper, anew, &swept, &scrub->error))

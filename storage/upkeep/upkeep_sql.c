@@ -77,6 +77,15 @@ static const char *const taken_mysql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT row_id FROM ", TAKEN " FOR UPDATE");
 static const char *const taken_sqlite[TABLE_HASH_TABLES] = FOR_EACH_TABLE("SELECT row_id FROM ", TAKEN);
 
+#define EIGHT      "?, ?, ?, ?, ?, ?, ?, ?"
+#define SIXTY_FOUR EIGHT ", " EIGHT ", " EIGHT ", " EIGHT ", " EIGHT ", " EIGHT ", " EIGHT ", " EIGHT
+#define NAMED      " WHERE file_path IN (" SIXTY_FOUR ")"
+static const char *const named_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE("SELECT file_path FROM ", NAMED);
+static const char named_partial_sql[] = "SELECT file_path FROM t_partial" NAMED;
+static const char *const holder_sql[TABLE_HASH_TABLES] =
+    FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ",
+                   " WHERE file_path = ? AND (status IS NULL OR status <> 2) AND " OURS " LIMIT 1");
+
 struct reading {
     const struct store *store;
     unsigned table;
@@ -316,9 +325,11 @@ enum db_result upkeep_sql_paths(struct db_connection *connection, const char *pr
     }
     memcpy(end, prefix, size + 1);
     end[size - 1]++; /* '/' -> '0', the byte behind it */
+    const struct db_value parameters[] = {db_text(prefix), db_text(end)};
     enum db_result result = DB_OK;
     for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
-        result = meta_sql_paths(connection, paths_sql[table], prefix, end, path, argument, error);
+        result = meta_sql_paths(connection, paths_sql[table], parameters, ARRAY_SIZE(parameters), path,
+                                argument, error);
     if (result == DB_OK)
         result = partial_sql_paths(connection, prefix, end, path, argument, error);
     return result;
@@ -349,6 +360,36 @@ enum db_result upkeep_sql_again(struct db_connection *connection, const struct s
     enum db_result result = db_query(connection, again_sql[row->table], parameters, ARRAY_SIZE(parameters),
                                      on_one_row, &reading, error);
     *found = reading.found;
+    return result;
+}
+
+enum db_result upkeep_sql_named(struct db_connection *connection, const char *const *file_paths, size_t count,
+                                void (*path)(void *argument, const char *file_path), void *argument,
+                                struct error *error)
+{
+    struct db_value parameters[UPKEEP_NAMES_MAX];
+    for (size_t i = 0; i < UPKEEP_NAMES_MAX;
+         i++) /* the first one again in place of those that are not there */
+        parameters[i] = db_text(file_paths[i < count ? i : 0]);
+    enum db_result result = meta_sql_paths(connection, named_partial_sql, parameters, ARRAY_SIZE(parameters),
+                                           path, argument, error);
+    for (unsigned table = 0; result == DB_OK && table < TABLE_HASH_TABLES; table++)
+        result = meta_sql_paths(connection, named_sql[table], parameters, ARRAY_SIZE(parameters), path,
+                                argument, error);
+    return result;
+}
+
+enum db_result upkeep_sql_holder(struct db_connection *connection, const struct store *store,
+                                 const char *group, const char *file_path, struct upkeep_row *row,
+                                 bool *found, struct error *error)
+{
+    const struct db_value parameters[] = {db_text(file_path), db_text(group)};
+    struct row_reading reading = {.store = store, .row = row};
+    enum db_result result = DB_OK;
+    for (; result == DB_OK && !reading.found && reading.table < TABLE_HASH_TABLES; reading.table++)
+        result = db_query(connection, holder_sql[reading.table], parameters, ARRAY_SIZE(parameters),
+                          on_one_row, &reading, error);
+    *found = result == DB_OK && reading.found;
     return result;
 }
 

@@ -79,6 +79,18 @@ MUST_CHECK enum db_result upkeep_sql_mark_path(struct db_connection *connection,
 MUST_CHECK enum db_result upkeep_sql_taken(struct db_connection *connection, const char *file_path,
                                            bool *taken, struct error *error);
 
+#define UPKEEP_NAMES_MAX 64
+
+/* PATH is called with those of COUNT (at most UPKEEP_NAMES_MAX) FILE_PATHS that a file row or a partial upload of any group has. */
+MUST_CHECK enum db_result upkeep_sql_named(struct db_connection *connection, const char *const *file_paths,
+                                           size_t count, void (*path)(void *argument, const char *file_path),
+                                           void *argument, struct error *error);
+
+/* A row of GROUP or of no group that has FILE_PATH, in any state but being purged. */
+MUST_CHECK enum db_result upkeep_sql_holder(struct db_connection *connection, const struct store *store,
+                                            const char *group, const char *file_path, struct upkeep_row *row,
+                                            bool *found, struct error *error);
+
 struct upkeep_trash {
     int64_t files, bytes;
     int64_t damaged; /* rows, deleted ones too */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <sys/stat.h>
 
 struct want {
     bool repair;
@@ -121,6 +122,42 @@ static void write_bytes(struct upkeep_world *world, int64_t value, const char *b
     assert_non_null(file);
     assert_true(fputs(bytes, file) >= 0);
     assert_int_equal(fclose(file), 0);
+}
+
+static void move_to_quarantine(struct upkeep_world *world, int64_t value)
+{
+    char from[256], to[256];
+    snprintf(to, sizeof(to), "%s/one/.quarantine", world->fixture.directory);
+    assert_true(mkdir(to, 0755) == 0 || errno == EEXIST);
+    snprintf(from, sizeof(from), "%s/one/000/000/000/" UPKEEP_OLD "_%03llX", world->fixture.directory,
+             (long long)value);
+    snprintf(to, sizeof(to), "%s/one/.quarantine/000-000-000-" UPKEEP_OLD "_%03llX.0",
+             world->fixture.directory, (long long)value);
+    assert_int_equal(rename(from, to), 0);
+}
+
+/* As after a clean-up with the wrong database; a repair may have run before the right one is back, or afterwards. */
+static void what_lies_in_quarantine_is_not_missing(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    start(&world, &keeper, NULL);
+    upkeep_stored(&world, "one", 1, 10, NULL);
+    upkeep_stored(&world, "two", 2, 10, NULL);
+    scrub(&world, &keeper, false); /* gives digests */
+    move_to_quarantine(&world, 1);
+    move_to_quarantine(&world, 2);
+    upkeep_sql(&world, "UPDATE t_file_02 SET status = 3 WHERE id = 'two'");
+    scrub(&world, &keeper, true);
+    assert_int_equal(upkeep_status_of(&world, "one"), 0);
+    assert_int_equal(upkeep_status_of(&world, "two"), 0);
+    assert_true(upkeep_there(&world, 1) && upkeep_there(&world, 2));
+    assert_int_equal(upkeep_quarantined(&world), 0);
+    json_t *json = report(&world);
+    assert_int_equal(json_array_size(json_object_get(json, "lines")), 0);
+    json_decref(json);
+    end(&world, &keeper);
 }
 
 static void each_fault_is_found_and_a_repair_takes_it_out_of_service(void **state)
@@ -562,6 +599,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sound_files_are_read_back_and_gain_digests),
+        cmocka_unit_test(what_lies_in_quarantine_is_not_missing),
         cmocka_unit_test(each_fault_is_found_and_a_repair_takes_it_out_of_service),
         cmocka_unit_test(a_deleted_file_stays_deleted_through_damage_and_healing),
         cmocka_unit_test(a_row_of_the_predecessor_without_a_size_is_not_judged_by_it),

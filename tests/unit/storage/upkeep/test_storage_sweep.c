@@ -1,8 +1,7 @@
-/* The clean-up: what goes into quarantine and what does not, the brake, the place it goes on from, the end of the quarantine. */
+/* The clean-up: what goes into quarantine and what does not, the brake, the place it goes on from. */
 #include "tests/unit/library/upkeep_world.h"
 
 #include "storage/upkeep/fence.h"
-#include "storage/upkeep/quarantine.h"
 #include "storage/upkeep/sweep.h"
 
 #include <errno.h>
@@ -589,93 +588,6 @@ static void a_store_that_fails_pauses_the_sweep(void **state)
     end(&world, &keeper);
 }
 
-/* ---- the quarantine ---- */
-
-static void quarantine_is_measured_whole_and_expires_whole(void **state)
-{
-    enum { FILES = 600 };
-    struct upkeep_world world;
-    struct keeper keeper;
-    struct error error = {0};
-    char path[256];
-    (void)state;
-    start(&world, &keeper, "storage.quarantine_keep=1d");
-    snprintf(path, sizeof(path), "%s/one/.quarantine", world.fixture.directory);
-    assert_int_equal(mkdir(path, 0755), 0);
-    for (int i = 0; i < FILES; i++) {
-        snprintf(path, sizeof(path), "%s/one/.quarantine/file.%d", world.fixture.directory, i);
-        FILE *file = fopen(path, "w");
-        assert_non_null(file);
-        assert_true(fputs("12345", file) >= 0);
-        assert_int_equal(fclose(file), 0);
-    }
-    upkeep_hooks.age = 80000;
-    assert_true(quarantine_expire(&keeper, clock_wall_seconds(), &error));
-    assert_int_equal(upkeep_quarantined(&world), FILES);
-    assert_int_equal(metric_value(keeper.metrics.quarantine_files), FILES);
-    assert_int_equal(metric_value(keeper.metrics.quarantine_bytes), FILES * 5);
-    upkeep_hooks.age = 90000;
-    assert_true(quarantine_expire(&keeper, clock_wall_seconds(), &error));
-    assert_int_equal(upkeep_quarantined(&world), 0);
-    assert_int_equal(metric_value(keeper.metrics.quarantine_bytes), 0);
-    end(&world, &keeper);
-}
-
-/* It is stopped between the look at the second file and its removal. */
-static int looks_left;
-static void lose_lease(struct upkeep_world *world, const char *name)
-{
-    if (strncmp(name, ".quarantine/", 12) == 0 && --looks_left == 0) {
-        fake_clock_pass(&world->clock, 23000);
-        upkeep_sql(world, "UPDATE t_lease SET owner = 'another' WHERE name = 'upkeep/group001'");
-    }
-}
-
-static void without_the_lease_nothing_more_is_removed(void **state)
-{
-    struct upkeep_world world;
-    struct keeper keeper;
-    struct error error = {0};
-    char path[256];
-    (void)state;
-    start(&world, &keeper, "storage.quarantine_keep=1d");
-    snprintf(path, sizeof(path), "%s/one/.quarantine", world.fixture.directory);
-    assert_int_equal(mkdir(path, 0755), 0);
-    for (int i = 0; i < 3; i++) {
-        snprintf(path, sizeof(path), "%s/one/.quarantine/file.%d", world.fixture.directory, i);
-        FILE *file = fopen(path, "w");
-        assert_non_null(file);
-        assert_int_equal(fclose(file), 0);
-    }
-    looks_left = 2;
-    upkeep_hooks.look_before = lose_lease;
-    assert_false(quarantine_expire(&keeper, clock_wall_seconds(), &error));
-    assert_int_equal(error.code, ERROR_CANCELLED);
-    assert_int_equal(upkeep_quarantined(&world), 2);
-    end(&world, &keeper);
-}
-
-static void trial_files_of_dead_daemons_go(void **state)
-{
-    struct upkeep_world world;
-    struct keeper keeper;
-    struct error error = {0};
-    char path[256];
-    (void)state;
-    start(&world, &keeper, NULL);
-    snprintf(path, sizeof(path), "%s/one/.trial-dead", world.fixture.directory);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fclose(file), 0);
-    upkeep_hooks.age = 0;
-    assert_true(quarantine_expire(&keeper, clock_wall_seconds(), &error));
-    assert_int_equal(access(path, F_OK), 0);
-    upkeep_hooks.age = 100000;
-    assert_true(quarantine_expire(&keeper, clock_wall_seconds(), &error));
-    assert_int_equal(access(path, F_OK), -1);
-    end(&world, &keeper);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -696,9 +608,6 @@ int main(void)
         cmocka_unit_test(a_sweep_gives_way_to_a_scrub_that_is_asked_for),
         cmocka_unit_test(what_a_former_holder_stores_is_refused),
         cmocka_unit_test(a_store_that_fails_pauses_the_sweep),
-        cmocka_unit_test(quarantine_is_measured_whole_and_expires_whole),
-        cmocka_unit_test(without_the_lease_nothing_more_is_removed),
-        cmocka_unit_test(trial_files_of_dead_daemons_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
