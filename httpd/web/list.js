@@ -97,7 +97,7 @@ function confirmRemoval(file) {
 }
 
 export class List {
-  /** STATE: stored or deleted. FAILED(error) is told what the API refuses. */
+  /** STATE: stored or deleted. FAILED(error) is called with what the API refuses. */
   constructor(state, failed) {
     Object.assign(this, {state, failed, query: "", order: 0, cursors: [""], page: 0, next: null});
     this.items = h("ul", {class: "files", id: "list", tabindex: "-1", "aria-label": t(state === "stored" ? "files" : "trash")});

@@ -160,7 +160,7 @@ export class Upload {
         clearTimeout(timer);
         removeEventListener("online", end);
         this.wake = null;
-        this.known = false; // whatever came of the last piece: HEAD tells
+        this.known = false; // HEAD says what came of the last piece
         resolve();
       };
       const timer = setTimeout(end, milliseconds);
@@ -178,7 +178,7 @@ export class Upload {
     const answer = await send(this, "PATCH", this.url,
       {"Content-Type": "application/offset+octet-stream", "Upload-Offset": String(this.offset)}, piece);
     this.known = answer.status === 204;
-    return this.told(answer, 204);
+    return this.answered(answer, 204);
   }
 
   async create() {
@@ -192,7 +192,7 @@ export class Upload {
       store.set(this.key, {url: this.url, name: this.file.name, size: this.file.size});
       this.known = true;
     }
-    return this.told(answer, 201);
+    return this.answered(answer, 201);
   }
 
   async look() {
@@ -204,10 +204,10 @@ export class Upload {
       return "";
     }
     this.known = answer.status === 200;
-    return this.told(answer, 200);
+    return this.answered(answer, 200);
   }
 
-  told(answer, expected) {
+  answered(answer, expected) {
     if (answer.status === expected) {
       this.offset = Number(answer.header("Upload-Offset") ?? this.offset);
       this.progressed(0);

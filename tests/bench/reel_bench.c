@@ -1,7 +1,7 @@
 /*
  * reel-bench: a load generator that speaks the packet protocol to one server: uploads, downloads or a mixture to a
  * storage server, GET and RANGE to an ID server, SADDRS to a tracker, over many connections from one thread. Bodies that come back are discarded in the kernel
- * (MSG_TRUNC), so that the client is not what is measured. Ends after a number of seconds by itself; tells
+ * (MSG_TRUNC), so that the client is not what is measured. Ends after a number of seconds by itself; prints
  * operations/s, MB/s and latencies.
  */
 #include "common/base/address.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Many slow streams through reel-httpd, as an audience makes them: each connection reads a film at its own pace. Tells the
+"""Many slow streams through reel-httpd, as an audience makes them: each connection reads a film at its own pace. Prints the
 longest stall, what was read of what the pace allows, and the memory and processor time of every daemon.
 
 Everything runs in a temporary directory on free ports and is gone afterwards. Client and servers are processes of their own,

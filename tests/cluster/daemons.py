@@ -12,7 +12,7 @@ ADMIN = {"tracker": 21100, "idserver": 22100, "storage": 23100, "httpd": 8180}
 
 
 class Daemon(suite.Daemon):
-    """One daemon on a host. SHIFT tells several of a kind on one host apart."""
+    """One daemon on a host. SHIFT distinguishes several of a kind on one host."""
 
     def __init__(self, host, name, config, shift=0):
         self.machine = host

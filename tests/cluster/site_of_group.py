@@ -49,7 +49,7 @@ class Site:
         return [*self.trackers, *self.idservers, *self.storages, *self.httpds, *(self.second.storages if self.second else [])]
 
     def add_second_group(self):
-        """group002 on a volume of its own, on the same hosts; only once. The tests tell the trackers of it."""
+        """group002 on a volume of its own, on the same hosts; only once. The tests have the trackers know it."""
         if not self.second:
             self.second = Group(self, "group002")
         return self.second

@@ -31,7 +31,7 @@ def groups_at(tracker):
 
 
 def admin(site, *arguments, check=True, host=None):
-    """reel admin, on a tracker's own host unless told otherwise."""
+    """reel admin, on a tracker's own host unless HOST names another."""
     host = host or site.control[0]
     return host.run(site.lab.bin / "reel", "-t", f"{'127.0.0.1' if host is site.control[0] else site.control[0].ip}", "admin", "group",
                     *arguments, check=check)
@@ -182,7 +182,7 @@ def test_a_group_that_is_wholly_down_affects_its_users_only(groups):
     watch = Stopwatch()
     failed = there("download", "-q", file, "-", check=False)
     assert failed.returncode == 5 and b"group002" in failed.stderr, failed
-    note(f"group wholly down: its user is told so after {watch.seconds:.1f} s: {failed.stderr.decode().strip()[:120]}")
+    note(f"group wholly down: its user gets an answer that says so after {watch.seconds:.1f} s: {failed.stderr.decode().strip()[:120]}")
     assert here.download(here.upload(b"as ever")) == b"as ever"
     assert spread(groups, "while it is down", 20) == {"group001": 20}, "nobody new is sent there"
     for storage in groups.second.storages:

@@ -98,7 +98,7 @@ def test_a_legacy_server_survives_the_loss_of_a_tracker(whole, old):
     wait_for(lambda: daemons.states(whole.trackers[0]).get(("oldmedia", f"{NETWORK}254:{old.port}")) == "ACTIVE", 15, "ACTIVE again")
 
 
-def test_a_silent_legacy_server_is_offline_and_only_its_users_are_told(whole, old):
+def test_a_silent_legacy_server_is_offline_and_only_its_users_learn_of_it(whole, old):
     old.stop()
     wait_for(lambda: not isinstance(route(whole.trackers[1], "olga"), tuple), 15, "OFFLINE")
     assert route(whole.trackers[1], "olga").number == wire.NO_SERVER

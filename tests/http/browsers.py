@@ -60,8 +60,8 @@ class Chromium(Browser):
         self.err = open(directory / "chromium.err", "wb")
         self.start([tool("chromium"), *flags, "about:blank"], directory, self.err, TMPDIR=str(directory))
         try:
-            told = pathlib.Path(directory, "profile", "DevToolsActivePort")
-            port = wait_for(lambda: told.exists() and (told.read_text().split() or [None])[0], 60, "Chromium's start")
+            port_file = pathlib.Path(directory, "profile", "DevToolsActivePort")
+            port = wait_for(lambda: port_file.exists() and (port_file.read_text().split() or [None])[0], 60, "Chromium's start")
             pages = wait_for(lambda: [target for target in json.load(urllib.request.urlopen(
                 f"http://127.0.0.1:{port}/json/list", timeout=10)) if target["type"] == "page"], 30, "Chromium's page")
             self.socket = self.connect(pages[0]["webSocketDebuggerUrl"], 60)

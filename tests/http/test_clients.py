@@ -86,7 +86,7 @@ def test_wget_resumes_and_keeps_the_time(url, film, tmp_path):
                                    text=True).stderr
 
 
-def test_ffprobe_tells_the_duration(url):
+def test_ffprobe_knows_the_duration(url):
     probe = subprocess.run([tool("ffprobe"), "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", url],
                            capture_output=True, text=True, check=True, timeout=60)
     assert abs(float(probe.stdout) - SECONDS) < 0.2 and probe.stderr == ""

@@ -258,7 +258,7 @@ def test_a_group_that_was_gone_comes_back(pair):
     connection.close()
 
 
-def test_a_tracker_that_is_gone_is_told_and_forgiven(single):
+def test_a_tracker_that_is_gone_is_reported_and_forgiven(single):
     single.put("known", b"known")
     single.httpd.stop()
     single.httpd.configure({**single.httpd.config, "daemon": {"loops": 6}})

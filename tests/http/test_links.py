@@ -1,4 +1,4 @@
-"""Signed links: who gets a file, in which form, until when, and what caches and logs are told."""
+"""Signed links: who gets a file, in which form, until when, and what caches and logs get to know."""
 import http.client
 import json
 import subprocess
@@ -415,7 +415,7 @@ PLACES = ("/files/{of}", "/files/{of}/name.vtt", "/files/{of}?start=1&end=2", "/
 
 
 def said(suite, method, target, headers):
-    """What an answer tells about the file: everything but what differs between any two answers."""
+    """What an answer says about the file: everything but what differs between any two answers."""
     connection = http.client.HTTPConnection("127.0.0.1", suite.daemons["written"].port, timeout=30)
     connection.request(method, target, headers=headers)
     answer = connection.getresponse()
@@ -425,7 +425,7 @@ def said(suite, method, target, headers):
     return answer.status, fields, body
 
 
-def test_whoever_has_no_link_is_told_the_same_of_every_name(own_suite):
+def test_whoever_has_no_link_gets_the_same_answer_for_every_name(own_suite):
     """A stored file, a deleted one and one that never was, asked for in every way."""
     suite = own_suite
     suite.add_tracker(), suite.add_idserver(), suite.add_storage()

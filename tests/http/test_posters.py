@@ -19,7 +19,7 @@ from suite import APP, BIN, USER, wait_for
 from web import fetch
 
 pytestmark = pytest.mark.skipif(not (BIN / "reel-poster").exists(), reason="reel-poster is not built: the -dev packages of FFmpeg")
-# Five seconds of red, of green, of blue: which picture it is can be told by its colour.
+# Five seconds of red, of green, of blue: its colour says which picture it is.
 COLOURS = ["-f", "lavfi", "-i", "color=red:s=320x180:d=5,format=yuv420p[r];color=lime:s=320x180:d=5,format=yuv420p[g];"
            "color=blue:s=320x180:d=5,format=yuv420p[b];[r][g][b]concat=n=3"]
 SEVERAL = {

@@ -1,4 +1,4 @@
-"""How reel-httpd fetches: inside the kernel or copied, over how many connections, and how much of what it was told it remembers."""
+"""How reel-httpd fetches: inside the kernel or copied, over how many connections, and how much of what it learned it remembers."""
 import os
 import socket
 import threading

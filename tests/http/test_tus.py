@@ -158,7 +158,7 @@ def test_an_upload_in_pieces_goes_on_at_any_server(tus):
     assert ask(tus, "DELETE", address).status == 410
 
 
-def test_a_complete_upload_whose_file_is_gone_is_not_told_to_be_stored(tus):
+def test_a_complete_upload_whose_file_is_gone_is_not_said_to_be_stored(tus):
     """By both protocols; the other storage server may remember the file's row for some seconds."""
     address = create(tus, 3)
     assert patch(tus, address, 0, b"abc").status == 204
@@ -189,7 +189,7 @@ def test_a_complete_upload_whose_file_is_gone_is_not_told_to_be_stored(tus):
     answers(404, 404)
 
 
-def test_wrong_requests_are_told_what_is_wrong(tus):
+def test_wrong_requests_learn_what_is_wrong(tus):
     address = create(tus, 10)
     assert patch(tus, address, 0, b"01234").offset == 5
     for at in (0, 4, 6, 10):
@@ -496,8 +496,8 @@ def test_the_draft_stores_in_one_request_and_says_where_it_could_go_on(tus):
         assert "max-size=2000000" in announced["Upload-Limit"] and "max-age=" in announced["Upload-Limit"]
         assert (answer.status, answer["Upload-Complete"], answer["Location"]) == (201, "?1", file_of(announced["Location"]))
         wait_for(lambda: stored(tus, announced["Location"]) == content, 20, "the file")
-        told = draft(tus, "HEAD", announced["Location"])
-        assert (told.status, told["Upload-Complete"], told["Upload-Offset"], told["Upload-Length"]) == (204, "?1", "200000", "200000")
+        reported = draft(tus, "HEAD", announced["Location"])
+        assert (reported.status, reported["Upload-Complete"], reported["Upload-Offset"], reported["Upload-Length"]) == (204, "?1", "200000", "200000")
         assert draft(tus, "PATCH", announced["Location"], b"x", Content_Type=PARTIAL, Upload_Offset=200_000, Upload_Complete="?1").status == 400
     assert draft(tus, "PUT", f"/files/{APP}/{USER}/draft-1", b"other", Upload_Complete="?1").status == 409
     answer = draft(tus, "POST", f"/files/{APP}/{USER}", b"", Upload_Complete="?1")
@@ -514,9 +514,9 @@ def test_the_draft_appends_part_by_part(tus, length):
     answer = draft(tus, "POST", f"/files/{APP}/{USER}", content[:100_000], Upload_Complete="?0", Upload_Length=length)
     upload = answer["Location"]
     assert (answer.status, answer["Upload-Complete"], answer["Upload-Offset"]) == (201, "?0", "100000") and upload.startswith("/tus/")
-    told = draft(tus, "HEAD", upload)
-    assert (told.status, told["Upload-Offset"], told["Upload-Complete"], told["Upload-Length"]) == (204, "100000", "?0", length and str(length))
-    assert told["Cache-Control"] == "no-store" and "max-age=" in told["Upload-Limit"]
+    reported = draft(tus, "HEAD", upload)
+    assert (reported.status, reported["Upload-Offset"], reported["Upload-Complete"], reported["Upload-Length"]) == (204, "100000", "?0", length and str(length))
+    assert reported["Cache-Control"] == "no-store" and "max-age=" in reported["Upload-Limit"]
     answer = draft(tus, "PATCH", upload, content[:10], Content_Type=PARTIAL, Upload_Offset=99_999, Upload_Complete="?0")
     assert (answer.status, answer["Upload-Offset"]) == (409, "100000")
     for headers, status in (({"Content_Type": "text/plain", "Upload_Offset": 100_000, "Upload_Complete": "?0"}, 415),

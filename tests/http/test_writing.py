@@ -223,7 +223,7 @@ def test_without_the_option_nothing_is_written(suite):
     assert answer.status == 404 and "Tus-Resumable" not in answer.headers
 
 
-def test_an_open_server_takes_what_is_not_too_large_and_tells_pages_so(writing):
+def test_an_open_server_takes_what_is_not_too_large_and_says_so_to_pages(writing):
     assert ask(writing, "PUT", path(new_id()), b"x" * 100_000, "open", {}).status == 201
     assert ask(writing, "PUT", path(new_id()), b"x" * 100_001, "open", {}).status == 413
     answer = ask(writing, "OPTIONS", path("x"), None, "open", {"Origin": "https://a", "Access-Control-Request-Method": "PUT"})
@@ -598,7 +598,7 @@ def test_of_an_upload_whose_client_goes_nothing_is_left(writing):
     wait_for(lambda: '"status":499' in (writing.dir / "log" / "access.log").read_text(), 20, "its line in the log")
 
 
-def test_who_sends_nothing_is_told_so(writing):
+def test_who_sends_nothing_gets_an_answer_that_says_so(writing):
     with Raw(writing, "open") as client:
         client.send("PUT ", path(new_id()), " HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n", b"x" * 100)
         status, fields, _ = client.answer()

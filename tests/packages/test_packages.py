@@ -17,10 +17,10 @@ def test_binaries_are_hardened(dist, tmp_path):
     for package, program in (("storage", "usr/sbin/reel-storage"), ("httpd", "usr/sbin/reel-httpd"), ("tools", "usr/bin/reel")):
         file, = dist.glob(f"reelstore-{package}_*.deb")
         subprocess.run(["dpkg-deb", "-x", file, tmp_path], check=True)
-        told = subprocess.run(["readelf", "-Wdlh", "--dyn-syms", tmp_path / program], capture_output=True, text=True, check=True).stdout
-        assert "DYN (Position-Independent Executable" in told
-        assert "BIND_NOW" in told and "GNU_RELRO" in told and "__stack_chk_fail" in told and "_chk@" in told
-        if "X86-64" in told:  # control-flow protection: functions begin with endbr64
+        output = subprocess.run(["readelf", "-Wdlh", "--dyn-syms", tmp_path / program], capture_output=True, text=True, check=True).stdout
+        assert "DYN (Position-Independent Executable" in output
+        assert "BIND_NOW" in output and "GNU_RELRO" in output and "__stack_chk_fail" in output and "_chk@" in output
+        if "X86-64" in output:  # control-flow protection: functions begin with endbr64
             assert (tmp_path / program).read_bytes().count(b"\xf3\x0f\x1e\xfa") > 100
 
 

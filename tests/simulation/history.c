@@ -15,7 +15,7 @@ struct state {
     uint64_t done;      /* operations that are in the order already, a bit each */
     int64_t since;      /* STATE_DELETED: not before */
     int64_t expires_us; /* 0: never */
-    /* STATE_PRESENT, by an upload that nobody was told of: from then on it may be withdrawn. 0: it lasts. */
+    /* STATE_PRESENT, by an upload that was never answered with success: from then on it may be withdrawn. 0: it lasts. */
     int64_t fleeting_us;
     int kind, content, name;
     bool may_last; /* a restoration may have taken the time of expiry away, or not */
@@ -83,8 +83,8 @@ static bool seen_before(struct search *search, const struct state *state)
     return false;
 }
 
-/* Is what a read tells of the file beside its content what STATE says? */
-static bool tells(const struct operation *read, const struct state *state)
+/* Is what a read says of the file beside its content what STATE says? */
+static bool matches(const struct operation *read, const struct state *state)
 {
     bool lasts = state->expires_us == read->expires_us || (state->may_last && read->expires_us == 0);
     return (read->name < 0 || read->name == state->name) && (read->expires_us < 0 || lasts);
@@ -154,7 +154,7 @@ static bool apply(const struct history *history, const struct operation *operati
     case OPERATION_READ:
         if (operation->answer == ANSWER_DONE)
             return state->kind == STATE_PRESENT && state->content == operation->content &&
-                   tells(operation, state);
+                   matches(operation, state);
         if (operation->answer == ANSWER_ABSENT)
             return state->kind == STATE_ABSENT;
         if (operation->answer == ANSWER_DELETED)

@@ -31,8 +31,8 @@ struct operation {
     enum operation_kind kind;
     enum operation_answer answer;
     int content; /* PUT: what was sent; READ: what came */
-    int name;    /* PUT, RENAME: what was sent; READ: what came, -1: it tells none */
-    /* EXPIRE: when, virtual time; READ: what came, -1: it tells nothing of that. 0: never. */
+    int name;    /* PUT, RENAME: what was sent; READ: what came, -1: it shows none */
+    /* EXPIRE: when, virtual time; READ: what came, -1: it shows nothing of that. 0: never. */
     int64_t expires_us;
     int64_t from_us, to_us;
     /* READ that may be older than its request: when that was made. It comes behind every change that the same server had
@@ -44,8 +44,8 @@ struct operation {
 struct history {
     int file;
     int64_t keep_us; /* in the trash */
-    /* An upload that takes as long as this from its request on may have lost its file to the clean-up: if nobody was told
-     * of it and nobody has changed its row, it withdraws that row, though others may have seen it. */
+    /* An upload that takes as long as this from its request on may have lost its file to the clean-up: if it was not answered with
+     * success and nobody has changed its row, it withdraws that row, though others may have seen it. */
     int64_t late_us;
     struct operation operations[HISTORY_MAX];
     size_t count;

@@ -32,8 +32,8 @@ struct sector {
     uint8_t *old; /* NULL while it is clean */
 };
 
-static char file[300];                                 /* "": there is no journal */
-static bool descriptors[FDS_MAX], to_be_told[FDS_MAX]; /* of something that could not be written */
+static char file[300];                                     /* "": there is no journal */
+static bool descriptors[FDS_MAX], to_be_reported[FDS_MAX]; /* of something that could not be written */
 static struct sector sectors[SECTORS_MAX];
 static bool name_lasts;
 static int syncs;
@@ -78,7 +78,7 @@ void journal_disk_opened(const char *name, int fd)
 {
     if (file[0] && strcmp(name, file) == 0 && fd < FDS_MAX) {
         descriptors[fd] = true;
-        to_be_told[fd] = false;
+        to_be_reported[fd] = false;
         map_image(fd);
     }
 }
@@ -150,7 +150,7 @@ ssize_t journal_disk_read(int fd, void *bytes, size_t size, off_t offset)
     return read_image(fd, bytes, size, (int64_t)offset);
 }
 
-/* What cannot be written is told to every descriptor once, as in the kernel. */
+/* What cannot be written is reported to every descriptor once, as in the kernel. */
 int journal_disk_sync(int fd)
 {
     int own = ++syncs;
@@ -171,12 +171,12 @@ int journal_disk_sync(int fd)
             sectors[i].state = SECTOR_LOST;
     }
     if (!fine) {
-        memcpy(to_be_told, descriptors, sizeof(to_be_told));
-    } else if (to_be_told[fd]) {
+        memcpy(to_be_reported, descriptors, sizeof(to_be_reported));
+    } else if (to_be_reported[fd]) {
         fine = false;
         errno = EIO;
     }
-    to_be_told[fd] = false;
+    to_be_reported[fd] = false;
     return fine ? 0 : -1;
 }
 

@@ -120,7 +120,7 @@ static void make_tables(void)
 }
 
 /* The exit status of the seed's process; RESULT where it is 0. What it prepared goes to LEARN, but for -1. */
-static int run_seed_and_tell(uint64_t seed, const struct story_limits *limits, struct story_result *result,
+static int run_seed_and_list(uint64_t seed, const struct story_limits *limits, struct story_result *result,
                              int learn)
 {
     char directory[] = "/dev/shm/reel-simulation-XXXXXX";
@@ -150,7 +150,7 @@ static int run_seed_and_tell(uint64_t seed, const struct story_limits *limits, s
 
 static int run_seed(uint64_t seed, const struct story_limits *limits, struct story_result *result)
 {
-    return run_seed_and_tell(seed, limits, result, -1);
+    return run_seed_and_list(seed, limits, result, -1);
 }
 
 /* What is prepared in one story is prepared before all others. */
@@ -165,7 +165,7 @@ static void rehearse(void)
     bool was_verbose = verbose;
     verbose = false;
     quiet = true;
-    (void)run_seed_and_tell(0, &none, &result, fileno(kept));
+    (void)run_seed_and_list(0, &none, &result, fileno(kept));
     quiet = false;
     verbose = was_verbose;
     (void)lseek(from, 0, SEEK_SET);
@@ -318,7 +318,7 @@ static int run_all(uint64_t first, uint64_t last, const struct story_limits *lim
     }
     double cpu = cpu_seconds();
     if (hollow > 0)
-        printf("%" PRId64 " rows without a file, of uploads that nobody was told of\n", hollow);
+        printf("%" PRId64 " rows without a file, of uploads that were never answered with success\n", hollow);
     printf("%" PRIu64 " seeds, %" PRIu64 " failed; %" PRId64 " operations (%" PRId64
            " histories undecided), %.1f simulated hours, %" PRIu64
            " turns; %.1f s of processor time: %.1f seeds and "

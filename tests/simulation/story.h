@@ -46,7 +46,7 @@ struct story_result {
     int64_t simulated_us;
     uint64_t switches;
     int operations, undecided;
-    int hollow; /* rows without a file, of uploads that nobody was told of */
+    int hollow; /* rows without a file, of uploads that were never answered with success */
 };
 
 /* What is the same in every story: before the first one. */

@@ -172,7 +172,7 @@ static int name_of_text(const char *text)
         if (strcmp(text, name) == 0)
             return i;
     }
-    violation("STAT tells a name that nobody gave: %s", text);
+    violation("STAT shows a name that nobody gave: %s", text);
 }
 
 static bool judge_stat(int file, struct operation *operation, const struct reply *reply)
@@ -190,7 +190,7 @@ static bool judge_stat(int file, struct operation *operation, const struct reply
     operation->name = name_of_text(stat.name);
     operation->expires_us = stat.expires == 0 ? 0 : (stat.expires - STORY_EPOCH_S) * SECOND_US;
     if (operation->content < 0)
-        violation("%s: STAT of %s tells a digest that nobody stored", operation->who, story_files[file].id);
+        violation("%s: STAT of %s shows a digest that nobody stored", operation->who, story_files[file].id);
     return true;
 }
 

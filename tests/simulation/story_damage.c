@@ -1,6 +1,6 @@
 /*
  * story_damage: the bytes of a stored file are away, or are others, for a while. As long as they are, a row that a repair has marked stays
- * marked, and nobody who uploads that file anew is told that it is stored because its row says so.
+ * marked, and nobody who uploads that file anew is answered that it is stored because its row says so.
  */
 #include "storage/rows/meta_sql.h"
 #include "storage/rows/table_hash.h"
@@ -110,7 +110,7 @@ static bool write_wrong(const char *path, const char *sound)
     return fclose(file) == 0 && fine;
 }
 
-/* The bytes of a file are away, or wrong, for a while, and fsck meets that. Nobody can tell here whose they are: so every
+/* The bytes of a file are away, or wrong, for a while, and fsck meets that. Nobody knows here whose they are: so every
  * file's refusals say nothing from now on. */
 static void damage(void)
 {

@@ -4,8 +4,8 @@
  */
 #include "tests/simulation/story_state.h"
 
-/* Was anybody told that the file which is there now is stored? What was deleted since, and may have been purged and stored anew by
- * an upload that nobody was told of, is another one. */
+/* Was an upload of the file that is there now answered with success? What was deleted since, and may have been purged and stored anew by
+ * an upload that was never answered with success, is another one. */
 static bool was_promised(const struct file *file)
 {
     const struct history *history = &file->history;
@@ -40,7 +40,7 @@ static bool was_deleted(const struct file *file)
     return false;
 }
 
-/* A row without its file. Of an upload that nobody was told of a server that died at the wrong moment may leave one: no promise is
+/* A row without its file. Of an upload that was not answered a server that died at the wrong moment may leave one: no promise is
  * broken (docs/durability.md, "A row without its file"). What is promised of it: the same bytes can be stored again. */
 static void store_hollow_again(int file, struct node *node)
 {
@@ -49,7 +49,7 @@ static void store_hollow_again(int file, struct node *node)
     bool seen = story_operate(file, node, &look, true, &answer);
     client_free(&answer);
     story_result.hollow++;
-    say("%s has a row and no file; nobody was told that it is stored", story_files[file].id);
+    say("%s has a row and no file; no upload of it was answered with success", story_files[file].id);
     for (int i = 0; seen && look.answer == ANSWER_DONE && i < 3; i++) {
         struct operation again = {.kind = OPERATION_PUT, .content = look.content};
         struct reply reply = {0};

@@ -1,7 +1,7 @@
 /*
  * story_partial: uploads in several requests (BEGIN, APPEND, OFFSET, FINISH, ABORT, JOIN_PARTS), by several clients at once, at any server,
  * with pieces that are broken off, spoiled on the way, or sent twice. What was answered of one is held against what docs/durability.md
- * promises: an offset that was told is never smaller later; what is kept is there for its time; what was finished is a file with the bytes
+ * promises: an offset that was answered is never smaller later; what is kept is there for its time; what was finished is a file with the bytes
  * that were sent; what was given up becomes none.
  */
 #include "tests/simulation/story_state.h"
@@ -22,7 +22,7 @@ struct session {
     int file, content, name;
     uint8_t token[PROTO_PARTIAL_TOKEN_SIZE];
     int64_t size;
-    int64_t durable;  /* bytes that were told */
+    int64_t durable;  /* bytes that were acknowledged */
     int64_t heard_us; /* when the last request that was answered was sent: since then it is kept */
     int64_t begun_us; /* when it was first to be finished; 0: never */
     bool target;      /* of JOIN_PARTS: nothing is appended to it */
@@ -50,8 +50,8 @@ static int64_t any_timeout(void)
     return chance(300000) ? chance_between(1, 4) * SECOND_US : 60 * SECOND_US;
 }
 
-static void tell(const struct session *session, const char *what, const struct node *node,
-                 const struct reply *reply)
+static void narrate(const struct session *session, const char *what, const struct node *node,
+                    const struct reply *reply)
 {
     say("%s %zu (%s, content %d) at %s: %s %d", what, (size_t)(session - sessions),
         story_files[session->file].id, session->content, node->name,
@@ -95,7 +95,7 @@ static void judge_absence(struct session *session)
     session->over = true;
 }
 
-/* REPLY to a request of SINCE_US, when FLOOR bytes had been told, says how far it is. */
+/* REPLY to a request of SINCE_US, when FLOOR bytes had been acknowledged, says how far it is. */
 static void judge_state(struct session *session, const struct reply *reply, int64_t since_us, int64_t floor)
 {
     struct proto_partial_state state;
@@ -106,7 +106,7 @@ static void judge_state(struct session *session, const struct reply *reply, int6
         return;
     }
     if (state.offset < floor && !session->target)
-        violation("partial upload %zu of %s has %" PRId64 " bytes; %" PRId64 " had been told before",
+        violation("partial upload %zu of %s has %" PRId64 " bytes; %" PRId64 " had been acknowledged before",
                   (size_t)(session - sessions), story_files[session->file].id, state.offset, floor);
     if (state.offset > session->size)
         violation("partial upload %zu of %s has more bytes than were sent", (size_t)(session - sessions),
@@ -127,21 +127,21 @@ static bool ask_offset(struct session *session, struct node *node)
     if (!proto_partial_pack(bytes, &partial, NULL))
         violation("an OFFSET cannot be packed");
     client_ask(node->port, PROTO_STORAGE_OFFSET, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, &reply);
-    tell(session, "OFFSET", node, &reply);
-    bool told = reply.complete && reply.code == 0;
-    if (told)
+    narrate(session, "OFFSET", node, &reply);
+    bool answered = reply.complete && reply.code == 0;
+    if (answered)
         judge_state(session, &reply, 0, floor); /* it extends no time */
     else if (reply.complete && reply.code == ERROR_NOT_FOUND)
         judge_absence(session);
     client_free(&reply);
-    return told;
+    return answered;
 }
 
 /* A BEGIN; false: it was not answered, and nobody knows its token. */
 static bool begin(struct session *session, struct node *node)
 {
     struct proto_begin head = {.put = {.size = session->size}, .keep = 0};
-    struct proto_begin_reply told;
+    struct proto_begin_reply begun;
     uint8_t bytes[PROTO_BEGIN_SIZE];
     struct reply reply;
     int64_t since_us = now_us();
@@ -157,11 +157,11 @@ static bool begin(struct session *session, struct node *node)
         violation("a BEGIN cannot be packed");
     client_ask(node->port, PROTO_STORAGE_BEGIN, bytes, sizeof(bytes), NULL, 0, 60 * SECOND_US, &reply);
     bool fine =
-        reply.complete && reply.code == 0 && proto_begin_reply_unpack(reply.body, reply.size, &told, NULL);
+        reply.complete && reply.code == 0 && proto_begin_reply_unpack(reply.body, reply.size, &begun, NULL);
     if (fine)
-        memcpy(session->token, told.token, sizeof(session->token));
+        memcpy(session->token, begun.token, sizeof(session->token));
     session->heard_us = since_us;
-    tell(session, "BEGIN", node, &reply);
+    narrate(session, "BEGIN", node, &reply);
     client_free(&reply);
     return fine;
 }
@@ -205,7 +205,7 @@ static void append(struct session *session, struct node *node, const uint8_t *by
     } else {
         client_ask(node->port, PROTO_STORAGE_APPEND, head_bytes, sizeof(head_bytes), piece, whole,
                    spoil == SPOIL_CALM ? 60 * SECOND_US : any_timeout(), &reply);
-        tell(session, "APPEND", node, &reply);
+        narrate(session, "APPEND", node, &reply);
         if (reply.complete && reply.code == 0 && spoil > SPOIL_NOTHING && size > 0)
             violation("an APPEND with a wrong digest was taken");
         if (reply.complete && reply.code == 0)
@@ -298,7 +298,7 @@ static void finish(struct session *session, struct node *node, int64_t timeout_u
         violation("a FINISH cannot be packed");
     client_ask(node->port, session->target ? PROTO_STORAGE_JOIN_PARTS : PROTO_STORAGE_FINISH, bytes, size,
                NULL, 0, timeout_us, &reply);
-    tell(session, session->target ? "JOIN_PARTS" : "FINISH", node, &reply);
+    narrate(session, session->target ? "JOIN_PARTS" : "FINISH", node, &reply);
     session->missing = reply.complete && reply.code == ERROR_IO;
     judge_finish(session, &reply, since_us, room);
     client_free(&reply);
@@ -315,7 +315,7 @@ static void give_up(struct session *session, struct node *node)
     session->given_up = true;
     bool stored = session->stored;
     client_ask(node->port, PROTO_STORAGE_ABORT, bytes, sizeof(bytes), NULL, 0, 30 * SECOND_US, &reply);
-    tell(session, "ABORT", node, &reply);
+    narrate(session, "ABORT", node, &reply);
     if (reply.complete && reply.code == 0 && stored)
         violation("partial upload %zu of %s was given up after it had become a file",
                   (size_t)(session - sessions), story_files[session->file].id);
@@ -432,11 +432,11 @@ static void finish_last(struct session *session)
 {
     size_t size;
     uint8_t *bytes = content_make(session->file, session->content, &size);
-    bool told = false;
+    bool answered = false;
     session->refused = false;
     for (int i = 0; i < TRIES && !session->stored && !session->over && !session->refused; i++) {
         struct node *node = story_home_storage();
-        told = ask_offset(session, node) || told;
+        answered = ask_offset(session, node) || answered;
         if (!session->over && session->durable < session->size)
             append(session, node, bytes, session->durable, session->size - session->durable, SPOIL_CALM);
         if (!session->over && session->durable == session->size)
@@ -449,7 +449,7 @@ static void finish_last(struct session *session)
         return;
     if (session->missing && was_deleted_since(session))
         return; /* stored by a request that nobody heard the end of, deleted and purged */
-    if (!told || story_begin(session->file)) /* else there is no room for it in the history */
+    if (!answered || story_begin(session->file)) /* else there is no room for it in the history */
         violation("partial upload %zu of %s cannot be finished although everything works",
                   (size_t)(session - sessions), story_files[session->file].id);
 }

@@ -33,7 +33,7 @@ def test_check_config_accepts_what_runs_and_print_config_can_be_read_back(daemon
 
 
 def test_the_admin_port_is_not_read_by_pages_of_a_name_that_means_this_machine(daemon):
-    """DNS rebinding: to the browser the page and the port are of one origin, and the field Host alone tells."""
+    """DNS rebinding: to the browser the page and the port are of one origin, and the field Host alone shows the difference."""
     for host, status in (("evil.example", 421), (f"evil.example:{daemon.admin_port}", 421), ("localhost", 200),
                          (f"127.0.0.1:{daemon.admin_port}", 200), ("[::1]", 200)):
         for path in ("/metrics", "/healthz", "/status"):
@@ -75,7 +75,7 @@ def test_the_database_url_may_stand_in_a_file_of_its_own(daemon, tmp_path):
     assert done.returncode == 2 and f"{secret}.gone" in done.stderr
 
 
-def test_help_tells_every_option_and_version_the_version(daemon):
+def test_help_shows_every_option_and_version_the_version(daemon):
     done = subprocess.run([str(BIN / f"reel-{daemon.name}"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "listen" in done.stdout and "pid_file" in done.stdout
     version = subprocess.run([str(BIN / f"reel-{daemon.name}"), "--version"], capture_output=True, text=True)
@@ -96,7 +96,7 @@ def options_of(markdown):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_example_has_every_option_with_its_default(name):
-    told = options_of(subprocess.run([str(BIN / f"reel-{name}"), "--help-markdown"], check=True, capture_output=True,
+    described = options_of(subprocess.run([str(BIN / f"reel-{name}"), "--help-markdown"], check=True, capture_output=True,
                                      text=True).stdout)
     example, section = {}, None
     for line in (ROOT / "conf" / f"{name}.conf").read_text().splitlines():
@@ -104,9 +104,9 @@ def test_the_example_has_every_option_with_its_default(name):
             section = head[1]
         elif row := re.match(r"#?(\w+) =(.*)", line):
             example[section, row[1]] = row[2].strip()
-    assert len(told) > 10 and set(example) == set(told)
-    assert {k: v for k, v in example.items() if told[k] != "must be given"} == \
-        {k: v for k, v in told.items() if v != "must be given"}
+    assert len(described) > 10 and set(example) == set(described)
+    assert {k: v for k, v in example.items() if described[k] != "must be given"} == \
+        {k: v for k, v in described.items() if v != "must be given"}
     assert subprocess.run([str(BIN / f"reel-{name}"), "-c", str(ROOT / "conf" / f"{name}.conf"), "--check-config"],
                           capture_output=True).returncode == 0
 
@@ -119,7 +119,7 @@ def test_the_page_of_options_is_what_the_daemons_say():
 @pytest.mark.parametrize("line, expected", [
     ("listn = 127.0.0.1:1", "listn"), ("listen = 127.0.0.1:99999", "99999"), ("listen = [::1", "[::1"),
     ("[nosuchsection]\nx = 1", "nosuchsection")])
-def test_a_wrong_option_is_told_with_file_and_line(daemon, tmp_path, line, expected):
+def test_a_wrong_option_is_reported_with_file_and_line(daemon, tmp_path, line, expected):
     file = tmp_path / "wrong.conf"
     file.write_text(f"# a comment\n[{daemon.name}]\n{line}\n")
     done = subprocess.run([str(BIN / f"reel-{daemon.name}"), "-c", str(file), "--check-config"],
@@ -135,7 +135,7 @@ def test_a_second_instance_says_what_is_in_the_way(daemon):
     assert "in use" in text or "already" in text or "runs" in text
 
 
-def test_the_admin_port_tells_metrics_health_and_status(daemon):
+def test_the_admin_port_shows_metrics_health_and_status(daemon):
     code, text = daemon.http("/metrics")
     assert code == 200 and "# TYPE" in text and "process_resident_memory_bytes" in text
     assert daemon.http("/healthz")[0] == 200

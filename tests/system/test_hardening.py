@@ -49,14 +49,14 @@ def test_a_password_on_the_command_line_does_not_stay_there(own_suite):
     tracker = own_suite.add_tracker()
     tracker.init_db()
     url = own_suite.database_url("trackerdb")
-    told = url if "@" in url else f"sqlite:{own_suite.dir}/p@ss.db"
-    if told != url:
-        assert tracker.command("-o", f"database.url={told}", "--init-db").returncode == 0
+    given = url if "@" in url else f"sqlite:{own_suite.dir}/p@ss.db"
+    if given != url:
+        assert tracker.command("-o", f"database.url={given}", "--init-db").returncode == 0
     line = tracker.command_line
-    tracker.command_line = lambda *arguments: line("-o", f"database.url={told}", *arguments)
+    tracker.command_line = lambda *arguments: line("-o", f"database.url={given}", *arguments)
     tracker.start()
     seen = pathlib.Path(f"/proc/{tracker.process.pid}/cmdline").read_bytes().split(b"\0")
-    assert seen[-2] == b"database.url=" + b"*" * len(told), seen
+    assert seen[-2] == b"database.url=" + b"*" * len(given), seen
     tracker.hup()  # the URL is still known
     wait_for(lambda: "configuration reloaded" in tracker.log(), what="a reload")
     assert tracker.status()["daemon"]["reload_refused"] is False

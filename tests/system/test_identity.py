@@ -77,8 +77,8 @@ def test_every_part_works_with_the_others(secure, tmp_path):
     assert "stored unchecked" not in secure.storage.log(), "it could not ask whose user that is"
     done = reel(secure, "download", file_id, "-o", "-", check=False)
     assert done.returncode == 9 and b"HELLO" in done.stderr and b"that takes a key: REEL_KEYS" in done.stderr, done
-    told = reel(secure, "doctor", check=False)
-    assert told.returncode != 0 and b"-> a key: REEL_KEYS" in told.stdout, told
+    doctor = reel(secure, "doctor", check=False)
+    assert doctor.returncode != 0 and b"-> a key: REEL_KEYS" in doctor.stdout, doctor
     ops = secure.keys.only("ops", tmp_path / "ops")
     assert json.loads(reel(secure, "status", "--json", REEL_KEYS=ops).stdout)["groups"]
     assert reel(secure, "status", check=False, REEL_KEYS=keys).returncode == 9

@@ -68,11 +68,11 @@ def test_paths_in_units_follow_the_prefix(tmp_path):
 @pytest.mark.parametrize("name", DAEMONS)
 def test_the_installed_configuration_serves_this_machine_alone(installed, name):
     file = installed / f"etc/reelstore/{name}.conf"
-    told = subprocess.run([str(installed / f"usr/sbin/reel-{name}"), "-c", str(file), "--print-config"], check=True, capture_output=True,
+    output = subprocess.run([str(installed / f"usr/sbin/reel-{name}"), "-c", str(file), "--print-config"], check=True, capture_output=True,
                           text=True).stdout
-    listening = re.findall(r"^listen = (.*)", told, re.M)
+    listening = re.findall(r"^listen = (.*)", output, re.M)
     assert listening and all(address.startswith("127.0.0.1:") for address in listening), listening
-    assert re.search(r"^user = reelstore$", told[told.index("[daemon]"):], re.M)
+    assert re.search(r"^user = reelstore$", output[output.index("[daemon]"):], re.M)
 
 
 def test_systemd_understands_the_units(installed):
@@ -208,8 +208,8 @@ def test_each_command_explains_itself():
     verbs = re.findall(r"^  (\w+) ", subprocess.run([reel, "--help"], capture_output=True, text=True, check=True).stdout.split("Options:")[0], re.M)
     assert len(verbs) > 12
     for verb in verbs:
-        told = subprocess.run([reel, verb, "--help"], capture_output=True, text=True, check=True).stdout
-        assert told.startswith(f"Usage: reel {verb}"), told
+        output = subprocess.run([reel, verb, "--help"], capture_output=True, text=True, check=True).stdout
+        assert output.startswith(f"Usage: reel {verb}"), output
 
 
 @pytest.mark.parametrize("name", ["compose", "compose-cluster"])

@@ -83,7 +83,7 @@ def test_an_old_storage_server_works_for_our_tracker_and_id_server(mixed, old_se
     file, content = new_id(), os.urandom(50_000)
     assert client.upload(file, content) and client.download(file) == content
     assert old_server.numbers and not old_server.refused
-    # Ours with a key does not believe it, unless told to; then it is used as ever.
+    # Ours with a key does not believe it, unless configured to; then it is used as ever.
     keys = mixed.keys.only("app", tmp_path / "keys")
     done = reel(mixed, "download", file, "-o", "-", "--max-time", "5s", check=False, REEL_KEYS=keys)
     assert done.returncode != 0 and b"does not prove its identity" in done.stderr, done.stderr

@@ -33,18 +33,18 @@ def test_daemons_reopen_their_logs_and_nobody_else_is_signalled(suite, tmp_path)
         stranger.wait()
 
 
-def test_a_daemon_that_is_reloading_at_that_moment_is_told_too(tmp_path):
+def test_a_daemon_that_is_reloading_at_that_moment_gets_the_signal_too(tmp_path):
     """Else it would go on writing to the old file, which is compressed the next day."""
-    told = tmp_path / "told"
+    calls = tmp_path / "calls"
     (tmp_path / "systemd" / "system").mkdir(parents=True)
     systemctl = tmp_path / "systemctl"
     systemctl.write_text(f"""#!/bin/sh
 case "$*" in
     list-units*--state=*reloading*) echo "reel-tracker.service loaded reloading reload-notify Reelstore tracker" ;;
-    kill*) echo "$*" >>{told} ;;
+    kill*) echo "$*" >>{calls} ;;
 esac
 """)
     systemctl.chmod(0o755)
     done = postrotate(tmp_path, "systemd", {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert (done.returncode, done.stderr) == (0, "")
-    assert told.read_text() == "kill --kill-who=main --signal=USR1 reel-tracker.service\n"
+    assert calls.read_text() == "kill --kill-who=main --signal=USR1 reel-tracker.service\n"

@@ -38,7 +38,7 @@ def python(suite, sanitizer):
 def test_a_file_goes_in_and_comes_back(python, tmp_path):
     content = os.urandom(700_001)
     (tmp_path / "film ü.bin").write_bytes(content)
-    told = python("""
+    output = python("""
 path, copy = sys.argv[1:]
 seen = []
 id = client.upload(path, content_type="video/mp4", progress=lambda done, total: seen.append((done, total)))
@@ -53,13 +53,13 @@ other = client.upload(b"bytes", name="note.txt")
 print(client.read(other), client.stat(other).name, len(client.status()["groups"]))
 print(client.url(id, "http://media1:8080").startswith("http://media1:8080/files/tnvideo/alice/"), reel.version() != "")
 """, tmp_path / "film ü.bin", tmp_path / "copy")
-    assert told.splitlines() == [
+    assert output.splitlines() == [
         "True 700001 700001 True video/mp4 False True", "(700001, 700001)", "True", "True True", "b'bytes' note.txt 1", "True True"]
     assert (tmp_path / "copy").read_bytes() == content
 
 
 def test_failures_are_exceptions_with_their_number(python, tmp_path):
-    told = python("""
+    output = python("""
 id = client.upload(b"some bytes")
 def fails(kind, function, *arguments, **more):
     try:
@@ -81,14 +81,14 @@ try:
 except ValueError as error:
     print(error)
 """)
-    lines = told.splitlines()
+    lines = output.splitlines()
     assert lines[0].startswith("Exists -5") and lines[1].startswith("Deleted -6") and lines[2:4] == ["True", "10"]
     assert lines[4].startswith("NotFound -4") and lines[5].startswith("Error") and lines[6].startswith("Unavailable")
     assert lines[7] == "the client is closed"
 
 
 def test_what_a_callback_raises_ends_the_call(python):
-    told = python("""
+    output = python("""
 class Enough(Exception): pass
 def stop(*_): raise Enough("enough")
 id = client.upload(bytes(3_000_000))
@@ -99,29 +99,29 @@ for call in (lambda: client.read_into(id, stop), lambda: client.upload(bytes(3_0
         print(error)
 print(client.size(id))
 """)
-    assert told.splitlines() == ["enough", "enough", "3000000"]
+    assert output.splitlines() == ["enough", "enough", "3000000"]
 
 
 def test_requests_have_a_name_and_users_a_quota(python, suite):
-    told = python("""
+    output = python("""
 print(len(client.request), client.quota())
 parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 with reel.Client(f"127.0.0.1:{sys.argv[1]}", user="alice", request=parent) as other:
     print(other.request)
 """, suite.tracker.port)
-    assert told.splitlines() == ["32 Quota(bytes_used=None, files_used=None, bytes=None, files=None)", "0af7651916cd43dd8448eb211c80319c"]
+    assert output.splitlines() == ["32 Quota(bytes_used=None, files_used=None, bytes=None, files=None)", "0af7651916cd43dd8448eb211c80319c"]
     suite.reel("admin", "quota", "quota-of-python", "--files", "7")
-    told = python("""
+    output = python("""
 with reel.Client(f"127.0.0.1:{sys.argv[1]}", user="alice", group="group001") as other:
     print([one for one in other.quotas() if one.user == "quota-of-python"])
 """, suite.tracker.port)
-    assert told.splitlines() == [f"[UserQuota(application='{APP}', user='quota-of-python', quota=Quota(bytes_used=0, files_used=0, bytes=None, files=7), held=0)]"]
+    assert output.splitlines() == [f"[UserQuota(application='{APP}', user='quota-of-python', quota=Quota(bytes_used=0, files_used=0, bytes=None, files=7), held=0)]"]
 
 
 def test_an_open_file_goes_on_where_python_reads_it(python, tmp_path):
     """Python reads ahead: the descriptor stands further on than the file object."""
     (tmp_path / "film").write_bytes(os.urandom(100_000))
-    told = python("""
+    output = python("""
 import io
 content = open(sys.argv[1], "rb").read()
 with open(sys.argv[1], "rb") as file:
@@ -143,12 +143,12 @@ try:
 except TypeError as error:
     print(error)
 """, tmp_path / "film")
-    assert told.splitlines() == ["True True b''", "True", "True", "b'array' b'view'", 'a file that is open for text: open it with "rb"']
+    assert output.splitlines() == ["True True b''", "True", "True", "b'array' b'view'", 'a file that is open for text: open it with "rb"']
 
 
 def test_names_are_taken_whole_or_not_at_all(python, tmp_path):
     """A NUL would end them for C; bytes that are no UTF-8 come back as they went in."""
-    told = python("""
+    output = python("""
 path, = sys.argv[1:]
 id = client.upload(b"kept")
 for call in (lambda: client.delete(id + "\\0x"), lambda: client.rename(id, "a\\0b"), lambda: client.upload(b"x", name="a\\0b"),
@@ -162,12 +162,12 @@ print(client.stat(id).deleted, client.stat(id).name == "", os.path.exists(path))
 odd = client.upload(b"odd", file_id="caf\\udce9")
 print(odd == "caf\\udce9", odd in [file.id for file in client.list()], client.read(odd))
 """, tmp_path / "copy")
-    assert told.splitlines() == ["refused"] * 6 + ["False True False", "True True b'odd'"]
+    assert output.splitlines() == ["refused"] * 6 + ["False True False", "True True b'odd'"]
 
 
 def test_ctrl_c_ends_a_transfer(python):
     """Without a callback of the caller's: Python sees signals only where it runs."""
-    told = python("""
+    output = python("""
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have its background ignore it
 content, id = bytes(400_000_000), client.upload(b"x")[:-6] + "999999"  # its own ends with a count from 0 on, and chance
@@ -187,11 +187,11 @@ try:
 except reel.Error as error:
     print(error.code)
 """)
-    assert told.splitlines() == ["interrupted True"] * 2 + ["not stored", "-17"]
+    assert output.splitlines() == ["interrupted True"] * 2 + ["not stored", "-17"]
 
 
 def test_threads_share_a_client(python):
-    told = python("""
+    output = python("""
 done = []
 def work(number):
     content = os.urandom(100_000 + number)
@@ -200,7 +200,7 @@ threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
 [t.start() for t in threads]; [t.join() for t in threads]
 print(done)
 """)
-    assert told.strip() == str([True] * 8)
+    assert output.strip() == str([True] * 8)
 
 
 def test_structures_are_those_of_the_header(tmp_path):

@@ -108,7 +108,7 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
         else:
             strangers_are_refused(base)
         assert urllib.request.urlopen(link2, timeout=10).read() == other.read_bytes()
-        # Another place on the same ports is told so, and does no harm.
+        # Another place on the same ports is refused, and does no harm.
         taken = run("--dir", tmp_path / "second", "--port-base", base, check=False)
         assert taken.returncode != 0 and str(base) in taken.stderr and "in use" in taken.stderr
         assert "--port-base" in taken.stderr
@@ -126,7 +126,7 @@ def test_one_command_gives_a_link_that_plays(tmp_path, metadata, request):
             server.sql(f"DROP DATABASE {database}")
 
 
-def test_wrong_options_are_told(tmp_path):
+def test_wrong_options_are_reported(tmp_path):
     for arguments in (["--nonsense"], ["--port-base", "x"], ["--port-base", "70000"], ["/no/such/file"],
                       ["--mysql", "http://x"], ["--mysql", "mysql://u:p@host/database"]):
         done = run("--dir", tmp_path / "d", *arguments, check=False)

@@ -210,7 +210,7 @@ def test_connections_leave_descriptors_for_files(own):
         close_all(held)
 
 
-def test_too_few_descriptors_are_told_at_the_start(own):
+def test_too_few_descriptors_are_reported_at_the_start(own):
     tracker = own.add_tracker()
     tracker.init_db()
     tracker.configure({**tracker.config, "daemon": {"open_files": "60"}})

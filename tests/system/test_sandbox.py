@@ -107,7 +107,7 @@ def test_without_a_sandbox_it_can(one, tmp_path):
 
 @needs_systemd
 @pytest.mark.parametrize("mode", ["auto", "required"])
-def test_a_kernel_that_cannot_confine_is_told_of_loudly(one, mode, tmp_path, monkeypatch):
+def test_a_kernel_that_cannot_confine_is_reported_loudly(one, mode, tmp_path, monkeypatch):
     monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0:exitcode=99")  # a search for leaks needs what the filter refuses
     unit = tmp_path / "without-landlock.service"
     unit.write_text("SystemCallFilter=@system-service\nUMask=0077\n")

@@ -167,7 +167,7 @@ def test_delete_hides_and_restore_brings_back(suite):
         assert client.call(RESTORE, file_key(APP, USER, new_id())).number == wire.NOT_FOUND
 
 
-def test_stat_tells_name_type_digest_and_times(suite):
+def test_stat_shows_name_type_digest_and_times(suite):
     file, content = new_id(), open(os.path.dirname(__file__) + "/../media/clip.mp4", "rb").read()
     before = int(time.time())
     with suite.client() as client:
@@ -184,7 +184,7 @@ def test_stat_tells_name_type_digest_and_times(suite):
         assert client.stat(APP, USER, new_id()).number == wire.NOT_FOUND
 
 
-def test_where_tells_what_stat_tells_and_where_the_file_lies(suite):
+def test_where_says_what_stat_says_and_where_the_file_lies(suite):
     file, content = new_id(), os.urandom(1000)
     with suite.client() as client:
         assert client.upload(APP, USER, file, content).ok

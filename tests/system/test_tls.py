@@ -289,7 +289,7 @@ def test_sessions_are_resumed(relayed):
 
 # ---- who does not speak it ----
 
-def test_a_plain_client_is_told_so(relayed):
+def test_a_plain_client_is_answered_so(relayed):
     with socket.create_connection(("127.0.0.1", relayed.tls_port), timeout=10) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         answer = b"".join(iter(lambda: plain.recv(4096), b""))

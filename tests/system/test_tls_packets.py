@@ -137,7 +137,7 @@ def test_who_cannot_vouch_is_not_called(secured):
     wait_for(lambda: "the client speaks TLS, and this port does not" in secured.suite.tracker.log(), 10)
 
 
-def test_a_plain_client_is_told_that_the_port_speaks_tls(secured):
+def test_a_plain_client_learns_that_the_port_speaks_tls(secured):
     done = secured.reel("list", check=False, trackers=f"localhost:{secured.ports['tracker']}")
     assert done.returncode != 0 and b"this port speaks TLS" in done.stderr, done.stderr
 

@@ -93,12 +93,12 @@ def test_a_server_that_is_asked_by_mistake_is_a_bad_gateway_over_http(groups):
         misled = groups.add_httpd("misled", trackers=tracker)
         misled.start()
         assert fetch(groups, path("file", two), port=misled.port)[0].status == 502
-        # Its own client states the group, and is told in the end.
+        # Its own client states the group, and finds out in the end.
         done = subprocess.run([str(BIN / "reel"), "-t", tracker, "-u", two, "upload", __file__], capture_output=True,
                               timeout=60)
         assert done.returncode != 0 and b"group" in done.stderr, done
     assert not groups.files()
-    # Whoever is told which group has it, asks that one's servers.
+    # Whoever learns which group has it asks that one's servers.
     with MisleadingTracker(groups.tracker.address, wrong, (LOCATE, SADDRS)) as misleading:
         tracker = f"127.0.0.1:{misleading.port}"
         redirected = groups.add_httpd("redirected", trackers=tracker)

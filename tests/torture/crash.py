@@ -87,7 +87,7 @@ def check_rows_have_files(suite):
     files = stored_files(suite)
     for path, (file, status, size) in rows(suite).items():
         if status in (0, 1):
-            assert files.get(path) == size, f"the row of {file} (status {status}) tells of {path} with {size} bytes: {files.get(path)}"
+            assert files.get(path) == size, f"the row of {file} (status {status}) names {path} with {size} bytes: {files.get(path)}"
 
 
 def leftovers(suite):

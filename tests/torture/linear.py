@@ -151,6 +151,6 @@ def shortest(operations, keep):
         for one in known.values():
             one.after = tuple(known[id(other)] for other in one.after if id(other) in known)
         if explains(known.values(), keep) is False:
-            told = (one for one in known.values() if one.kind != READ or one.answer != UNKNOWN)
-            return "\n".join(map(str, sorted(told, key=lambda one: one.begin)))
+            answered = (one for one in known.values() if one.kind != READ or one.answer != UNKNOWN)
+            return "\n".join(map(str, sorted(answered, key=lambda one: one.begin)))
     return "\n".join(map(str, operations))

@@ -169,7 +169,7 @@ static const char *resolve_undo(int fd, char *path)
     return path;
 }
 
-static void tell_line(const char *line)
+static void report_line(const char *line)
 {
     int saved = errno;
     size_t size = strlen(line);
@@ -178,26 +178,26 @@ static void tell_line(const char *line)
     errno = saved;
 }
 
-static void tell(char what, const char *path)
+static void report(char what, const char *path)
 {
     char line[PATH_SIZE + 4];
     snprintf(line, sizeof(line), "%c %s\n", what, path);
-    tell_line(line);
+    report_line(line);
 }
 
-static void tell_sync(char what, long number, const char *path)
+static void report_sync(char what, long number, const char *path)
 {
     char line[PATH_SIZE + 32];
     snprintf(line, sizeof(line), "%c %ld %s\n", what, number, path);
-    tell_line(line);
+    report_line(line);
 }
 
 /* So much of the file lasts from here on: what was written beyond is lost in a cut. */
-static void tell_kept(int fd, const char *path)
+static void report_kept(int fd, const char *path)
 {
     struct stat status;
     if (real_fstat(fd, &status) == 0)
-        tell_sync('K', (long)status.st_size, path);
+        report_sync('K', (long)status.st_size, path);
 }
 
 /* The calls that only fail here cost nothing where they are not meant. */
@@ -214,7 +214,7 @@ static int fails(const char *call, const char *path)
         return 0;
     if (atomic_fetch_add(&fail_seen, 1) + 1 != fail_nth && fail_nth != 0)
         return 0;
-    tell('F', path);
+    report('F', path);
     errno = fail_errno;
     return 1;
 }
@@ -235,12 +235,12 @@ int openat(int fd, const char *name, int flags, ...)
     int made =
         path[0] != '\0' && (flags & O_CREAT) && real_faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
     if (made)
-        tell('N', path); /* before it is there: a kill in between finds no name */
+        report('N', path); /* before it is there: a kill in between finds no name */
     int opened = real_openat(fd, name, flags, mode);
     if (opened >= 0 && opened < FDS_MAX)
         atomic_store(&dirty[opened], 0);
     if (made && opened >= 0)
-        tell('M', path);
+        report('M', path);
     return opened;
 }
 
@@ -293,25 +293,25 @@ long syscall(long number, ...)
         made = path[0] != '\0' && (how->flags & O_CREAT) &&
                real_faccessat((int)arguments[0], name, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
         if (made)
-            tell('N', path);
+            report('N', path);
     }
     long result = real_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4],
                                arguments[5]);
     if (number == SYS_openat2 && result >= 0 && result < FDS_MAX)
         atomic_store(&dirty[result], 0);
     if (made && result >= 0)
-        tell('M', path);
+        report('M', path);
     return result;
 }
 
 static void before_write(int fd, const char *path)
 {
     if (path[0] != '\0' && fd < FDS_MAX && atomic_exchange(&dirty[fd], 1) == 0)
-        tell('W', path);
+        report('W', path);
 }
 
 /* What SIZE bytes at OFFSET are before they are overwritten. */
-static void tell_undo(int fd, const char *path, size_t size, off_t offset)
+static void report_undo(int fd, const char *path, size_t size, off_t offset)
 {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     struct stat status;
@@ -326,7 +326,7 @@ static void tell_undo(int fd, const char *path, size_t size, off_t offset)
         at += sprintf(line + at, "%02x", old[i]);
     sprintf(line + at, "%s %s\n", got > 0 ? "" : "-", path);
     pthread_mutex_lock(&mutex);
-    tell_line(line);
+    report_line(line);
     pthread_mutex_unlock(&mutex);
     free(old);
     free(line);
@@ -338,7 +338,7 @@ ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
     if (resolve_undo(fd, path)[0] != '\0') {
         if (fails("write", path))
             return -1;
-        tell_undo(fd, path, size, offset);
+        report_undo(fd, path, size, offset);
         return real_pwrite(fd, bytes, size, offset);
     }
     resolve(fd, NULL, path);
@@ -368,7 +368,7 @@ int ftruncate64(int fd, off_t size)
         return -1;
     int result = real_ftruncate(fd, size);
     if (result == 0 && path[0] != '\0')
-        tell_sync('T', (long)size, path);
+        report_sync('T', (long)size, path);
     return result;
 }
 
@@ -380,12 +380,12 @@ int ftruncate(int fd, off_t size)
 static int sync_undo(int fd, const char *path)
 {
     long number = atomic_fetch_add(&syncs, 1);
-    tell_sync('G', number, path);
+    report_sync('G', number, path);
     if (fails("fsync", path))
         return -1;
     int result = real_fsync(fd);
     if (result == 0)
-        tell_sync('H', number, path);
+        report_sync('H', number, path);
     return result;
 }
 
@@ -412,14 +412,14 @@ int syncfs(int fd)
         return real_syncfs(fd);
     pthread_mutex_lock(&mutex);
     long number = atomic_fetch_add(&syncs, 1);
-    tell_sync('Y', number, "-");
+    report_sync('Y', number, "-");
     seen_size = 0;
     (void)nftw(root, see, 16, FTW_PHYS);
     int result = fails("syncfs", path) ? -1 : real_syncfs(fd);
     if (result == 0 && seen_size > 0)
-        tell_line(seen);
+        report_line(seen);
     if (result == 0)
-        tell_sync('Z', number, "-");
+        report_sync('Z', number, "-");
     pthread_mutex_unlock(&mutex);
     return result;
 }
@@ -434,7 +434,7 @@ int fsync(int fd)
     int is_directory = path[0] != '\0' && real_fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
     long number = is_directory ? atomic_fetch_add(&syncs, 1) : 0;
     if (is_directory)
-        tell_sync('B', number, path);
+        report_sync('B', number, path);
     if (is_directory && slow_ms > 0)
         nanosleep(&(struct timespec){.tv_sec = slow_ms / 1000, .tv_nsec = slow_ms % 1000 * 1000000}, NULL);
     if (fails("fsync", path) || (is_directory && fails("syncdir", path))) {
@@ -444,10 +444,10 @@ int fsync(int fd)
     }
     int result = real_fsync(fd);
     if (result == 0 && is_directory) {
-        tell_sync('D', number, path);
+        report_sync('D', number, path);
     } else if (result == 0 && path[0] != '\0') {
-        tell('S', path);
-        tell_kept(fd, path);
+        report('S', path);
+        report_kept(fd, path);
         if (fd < FDS_MAX)
             atomic_store(&dirty[fd], 0);
     }
@@ -477,10 +477,10 @@ int mkdirat(int fd, const char *name, mode_t mode)
     if (fails("mkdir", path))
         return -1;
     if (path[0] != '\0' && real_faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
-        tell('N', path);
+        report('N', path);
     int result = real_mkdirat(fd, name, mode);
     if (result == 0 && path[0] != '\0')
-        tell('M', path);
+        report('M', path);
     return result;
 }
 

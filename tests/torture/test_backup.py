@@ -1,5 +1,5 @@
 """The ID server's database is set back to an older backup, so that it gives numbers again which have files: no file is
-overwritten, the repetition is noticed, told, counted and passed over."""
+overwritten, the repetition is noticed, reported, counted and passed over."""
 import os
 import re
 import time
@@ -46,7 +46,7 @@ def test_numbers_of_an_older_backup_are_noticed_and_passed_over(own_suite, runni
     stored = upload(suite, 60)
     stored |= upload(suite, 30, "second")
     before = {path: path.read_bytes() for path in suite.files()}
-    time.sleep(1.1)  # a file's name tells the second: the old and the new one differ, and only the number is the same
+    time.sleep(1.1)  # a file's name has the second: the old and the new one differ, and only the number is the same
     if running:
         set_back(suite, 10)
     else:

@@ -325,7 +325,7 @@ def test_a_connection_that_breaks_in_the_commit_of_many_rows_is_resolved_by_read
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_outcome_that_nobody_can_tell_is_said_and_the_next_try_finds_out(proxied_suite, when):
+def test_an_unknown_outcome_is_reported_as_such_and_the_next_try_finds_out(proxied_suite, when):
     proxy, before = proxied_suite.mariadb.proxy, len(rows(proxied_suite))
     content = os.urandom(700)
     with proxied_suite.client() as client:

@@ -61,7 +61,7 @@ def check(suite, stored, refused, deleted):
 
 
 @pytest.mark.parametrize("call,number", CASES)
-def test_a_failing_call_is_told_and_survived(failing_suite, call, number, dice):
+def test_a_failing_call_is_reported_and_survived(failing_suite, call, number, dice):
     suite = failing_suite
     reached = 0
     for nth in range(1, CALLS_MAX + 1):
@@ -120,7 +120,7 @@ def lay_about(suite, count):
 @pytest.mark.parametrize("call,number", READING)
 def test_a_call_that_fails_in_the_start_a_download_the_clean_up_the_purge_or_a_scrub_is_survived(
         upkeep_suite, call, number, dice):
-    """Whichever of them meets it: it is told, nothing is lost, and the next round does what was left to do."""
+    """Whichever of them meets it: it is reported, nothing is lost, and the next round does what was left to do."""
     suite = upkeep_suite
     lay_about(suite, 6)
     for nth in range(1, CALLS_MAX + 1) if EVERY_CALL else [dice.randint(1, 2)]:

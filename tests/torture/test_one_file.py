@@ -256,13 +256,13 @@ class Room:
         if not stat:
             one.answer, one.content = DONE, file.contents.index(reply.body) if reply.body in file.contents else None
             return one.content is not None
-        told = wire.parse_stat(reply.body)
-        number = {"content 0": 0, "content 1": 1}.get(told["name"])
-        if number is None or told["size"] != len(file.contents[number]) or told["status"] not in (0, 1):
+        found = wire.parse_stat(reply.body)
+        number = {"content 0": 0, "content 1": 1}.get(found["name"])
+        if number is None or found["size"] != len(file.contents[number]) or found["status"] not in (0, 1):
             return False
-        one.answer = DONE if told["status"] == 0 else DELETED
-        one.content = number if told["status"] == 0 else None
-        return file.digests.setdefault(number, told["digest"]) == told["digest"]
+        one.answer = DONE if found["status"] == 0 else DELETED
+        one.content = number if found["status"] == 0 else None
+        return file.digests.setdefault(number, found["digest"]) == found["digest"]
 
     def stale(self, one, member):
         """From when on what a member with another one beside it reads may be: it may answer from memory, but never with

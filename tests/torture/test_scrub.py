@@ -1,4 +1,4 @@
-"""What lies about and what went wrong on the disk: found, told, put aside; nothing is dropped."""
+"""What lies about and what went wrong on the disk: found, reported, put aside; nothing is dropped."""
 import contextlib
 import json
 import os
@@ -70,7 +70,7 @@ def test_fsck_of_a_sound_group_is_clean_and_reads_every_byte(own_suite):
     assert all(download(own_suite, file).body == content for file, content in stored.items())
 
 
-def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_dropping_anything(own_suite):
+def test_damage_is_reported_by_fsck_and_put_out_of_service_by_repair_without_dropping_anything(own_suite):
     own_suite.start(storage_options=FAST)
     stored = fill(own_suite, 6)
     flipped, cut, missing, *whole = stored
@@ -84,7 +84,7 @@ def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_droppin
     assert code == 6 and findings(report) == {"missing": 1, "wrong-size": 1, "wrong-digest": 1}
     assert len(report["lines"]) == 3 and any(flipped in line and "wrong-digest" in line for line in report["lines"])
     assert {row[1] for row in rows(own_suite).values()} == {0} and not quarantine(own_suite)
-    wait_for(lambda: damaged(own_suite) == [3], 20, "status to tell of 3 damaged files")
+    wait_for(lambda: damaged(own_suite) == [3], 20, "status to show 3 damaged files")
 
     code, report = fsck(own_suite, "--repair")
     assert code == 6 and report["repaired"] == 3
@@ -109,7 +109,7 @@ def test_damage_is_told_by_fsck_and_put_out_of_service_by_repair_without_droppin
     code, report = fsck(own_suite, "--repair")
     assert code == 0 and report["healed"] == 3
     assert fsck(own_suite)[0] == 0
-    wait_for(lambda: damaged(own_suite) == [0], 20, "status to tell that all is well")
+    wait_for(lambda: damaged(own_suite) == [0], 20, "status to say that all is well")
     for file, content in stored.items():
         assert download(own_suite, file).body == content
 

@@ -322,7 +322,7 @@ static void a_client_that_goes_away_ends_its_local_transfer(void **state)
 
 /* ---- admin port and reload ---- */
 
-static void the_admin_port_tells_health_and_counts(void **state)
+static void the_admin_port_shows_health_and_counts(void **state)
 {
     (void)state;
     start(1, "");
@@ -533,7 +533,7 @@ static void the_rate_of_a_connection_is_kept(void **state)
     stop();
 }
 
-static void a_request_that_does_not_come_in_time_is_told_so(void **state)
+static void a_request_that_does_not_come_in_time_gets_an_answer_that_says_so(void **state)
 {
     struct http_answer answer;
     char byte;
@@ -760,7 +760,7 @@ int main(void)
         DAEMON_TEST(a_local_film_that_becomes_shorter_goes_on_from_a_storage_server),
         DAEMON_TEST(so_does_one_that_workers_read),
         DAEMON_TEST(a_client_that_goes_away_ends_its_local_transfer),
-        DAEMON_TEST(the_admin_port_tells_health_and_counts),
+        DAEMON_TEST(the_admin_port_shows_health_and_counts),
         DAEMON_TEST(a_reload_takes_what_may_change),
         DAEMON_TEST(a_server_that_stalls_is_left_for_another_one),
         DAEMON_TEST(a_body_goes_on_where_the_only_server_broke_off),
@@ -773,7 +773,7 @@ int main(void)
         DAEMON_TEST(a_stop_cuts_off_what_does_not_end_in_time),
         DAEMON_TEST(a_stop_answers_who_has_just_come),
         DAEMON_TEST(the_rate_of_a_connection_is_kept),
-        DAEMON_TEST(a_request_that_does_not_come_in_time_is_told_so),
+        DAEMON_TEST(a_request_that_does_not_come_in_time_gets_an_answer_that_says_so),
         DAEMON_TEST(requests_beyond_bounds_have_their_status),
         DAEMON_TEST(a_body_that_waits_for_leave_is_asked_for),
         DAEMON_TEST(a_long_head_is_read_and_a_longer_one_refused),

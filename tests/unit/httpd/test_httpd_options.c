@@ -37,7 +37,7 @@ static void assert_accepted(const char *override)
     config_clear(tables(), &config);
 }
 
-static void what_does_not_fit_is_told_by_name(void **state)
+static void what_does_not_fit_is_reported_by_name(void **state)
 {
     static char long_text[2048];
     (void)state;
@@ -98,7 +98,7 @@ static void sound_values_are_accepted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_does_not_fit_is_told_by_name),
+        cmocka_unit_test(what_does_not_fit_is_reported_by_name),
         cmocka_unit_test(the_proxy_protocol_is_spoken_only_where_it_is_listened),
         cmocka_unit_test(sound_values_are_accepted),
     };

@@ -124,7 +124,7 @@ static void who_takes_too_many_numbers_is_told_to_wait(void **state)
     real_daemon_reload(&idserver, true, "step = 100\nprobe_interval = 100ms\nkeys_max = 3");
 }
 
-static void the_admin_port_tells_keys_health_and_metrics(void **state)
+static void the_admin_port_shows_keys_health_and_metrics(void **state)
 {
     (void)state;
     assert_int_equal(get("../data"), 0);
@@ -142,7 +142,7 @@ int main(void)
         DAEMON_TEST(a_key_that_breaks_a_rule_or_is_one_too_many_is_refused),
         DAEMON_TEST(a_reload_takes_the_list_of_keys),
         DAEMON_TEST(who_takes_too_many_numbers_is_told_to_wait),
-        DAEMON_TEST(the_admin_port_tells_keys_health_and_metrics),
+        DAEMON_TEST(the_admin_port_shows_keys_health_and_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -255,7 +255,7 @@ static void many_that_wait_are_served_in_order_by_few_reservations(void **state)
     }
 }
 
-static void more_than_may_wait_are_told_so(void **state)
+static void more_than_may_wait_are_refused(void **state)
 {
     struct fixture *fixture = *state;
     static struct wanted wanted[20];
@@ -526,7 +526,7 @@ static void numbers_whose_commit_failed_are_given_to_nobody(void **state)
     static const enum db_result failures[] = {DB_PERMANENT, DB_TRANSIENT, DB_UNCERTAIN};
     struct fixture *fixture = *state;
     for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {
-        const struct lossy_db lossy = {.beginning = "COMMIT", .tells = true, .result = failures[i]};
+        const struct lossy_db lossy = {.beginning = "COMMIT", .reports = true, .result = failures[i]};
         char key[16], row[80];
         snprintf(key, sizeof(key), "k%zu", i);
         snprintf(row, sizeof(row), "SELECT id_value FROM t_id_gen WHERE id = '%s'", key);
@@ -712,7 +712,7 @@ static void stopping_waits_for_the_reservation_under_way(void **state)
     assert_true(wanted.request.ok);
 }
 
-static void who_waits_for_too_long_is_told_and_the_numbers_are_kept(void **state)
+static void who_waits_for_too_long_is_answered_and_the_numbers_are_kept(void **state)
 {
     struct fixture *fixture = *state;
     struct server *server = &fixture->servers[0];
@@ -752,7 +752,7 @@ int main(void)
         SEQUENCES_TEST(a_legacy_row_is_gone_on_with),
         SEQUENCES_TEST(a_run_is_contiguous_and_as_long_as_asked),
         SEQUENCES_TEST(many_that_wait_are_served_in_order_by_few_reservations),
-        SEQUENCES_TEST(more_than_may_wait_are_told_so),
+        SEQUENCES_TEST(more_than_may_wait_are_refused),
         SEQUENCES_TEST(the_number_space_ends_with_an_error_and_a_run_is_cut_there),
         SEQUENCES_TEST(keys_are_checked_and_bounded),
         SEQUENCES_TEST(only_listed_keys_may_begin_where_there_is_a_list),
@@ -770,7 +770,7 @@ int main(void)
         SEQUENCES_TEST(a_second_spelling_of_a_key_is_refused),
         SEQUENCES_TEST(two_servers_on_one_database_never_give_a_number_twice),
         SEQUENCES_TEST(two_servers_that_begin_a_key_at_the_same_moment_share_it),
-        SEQUENCES_TEST(who_waits_for_too_long_is_told_and_the_numbers_are_kept),
+        SEQUENCES_TEST(who_waits_for_too_long_is_answered_and_the_numbers_are_kept),
         SEQUENCES_TEST(stopping_waits_for_the_reservation_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

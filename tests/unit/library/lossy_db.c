@@ -86,9 +86,9 @@ static enum db_result after(const struct lossy_db *lossy, enum db_result result,
 {
     if (lossy->meanwhile)
         lossy->meanwhile(lossy->argument);
-    if (lossy->tells && lossy->result != DB_OK)
+    if (lossy->reports && lossy->result != DB_OK)
         error_set(error, ERROR_CONNECTION, "the answer was lost");
-    return lossy->tells ? lossy->result : result;
+    return lossy->reports ? lossy->result : result;
 }
 
 static void keep_late(const char *sql, const struct db_value *parameters, size_t count, int in)

@@ -13,8 +13,8 @@ struct lossy_db {
         beginning; /* of the statement that is met, once; "BEGIN" and "COMMIT" are db_begin() and db_commit() */
     int skip;      /* so many that begin so pass unharmed before */
     bool runs;     /* the statement reaches the database */
-    enum db_result result; /* what the caller hears, where `tells` */
-    bool tells;
+    enum db_result result; /* what the caller hears, where `reports` */
+    bool reports;
     void (*meanwhile)(void *argument); /* on the database thread, after the statement; may be NULL */
     void *argument;
     int late; /* > 0: the statement runs after all, when so many further UPDATEs have ended */

@@ -66,20 +66,20 @@ struct proto_file_key meta_world_key(const char *user, const char *file)
     return key;
 }
 
-bool asked_is_told(void *argument)
+bool asked_is_answered(void *argument)
 {
-    return atomic_load(&((struct asked *)argument)->told);
+    return atomic_load(&((struct asked *)argument)->answered);
 }
 
 void asked_wait(struct asked *asked)
 {
     assert_true(asked->taken);
-    assert_true(loop_wait_until(asked_is_told, asked));
+    assert_true(loop_wait_until(asked_is_answered, asked));
 }
 
 void asked_on_find(struct meta_find *find)
 {
-    atomic_store(&CONTAINER_OF(find, struct asked, find)->told, true);
+    atomic_store(&CONTAINER_OF(find, struct asked, find)->answered, true);
 }
 
 void asked_run_find(void *argument)
@@ -121,7 +121,7 @@ enum meta_result rows_find_however_old(struct meta_world *world, const struct pr
 
 static void asked_on_insert(struct meta_insert *insert)
 {
-    atomic_store(&CONTAINER_OF(insert, struct asked, insert)->told, true);
+    atomic_store(&CONTAINER_OF(insert, struct asked, insert)->answered, true);
 }
 
 void asked_run_insert(void *argument)
@@ -162,7 +162,7 @@ struct meta_insert *rows_insert(struct meta_world *world, const struct proto_fil
 
 void asked_on_withdraw(struct meta_withdraw *withdraw)
 {
-    atomic_store(&CONTAINER_OF(withdraw, struct asked, withdraw)->told, true);
+    atomic_store(&CONTAINER_OF(withdraw, struct asked, withdraw)->answered, true);
 }
 
 void asked_run_withdraw(void *argument)
@@ -173,7 +173,7 @@ void asked_run_withdraw(void *argument)
 
 void asked_on_change(struct meta_change *change)
 {
-    atomic_store(&CONTAINER_OF(change, struct asked, change)->told, true);
+    atomic_store(&CONTAINER_OF(change, struct asked, change)->answered, true);
 }
 
 void asked_run_change(void *argument)
@@ -197,7 +197,7 @@ struct meta_change *rows_change(struct meta_world *world, const struct proto_fil
 
 static void asked_on_edit(struct meta_edit *edit)
 {
-    atomic_store(&CONTAINER_OF(edit, struct asked, edit)->told, true);
+    atomic_store(&CONTAINER_OF(edit, struct asked, edit)->answered, true);
 }
 
 static void asked_run_edit(void *argument)
@@ -236,7 +236,7 @@ struct meta_edit *rows_expire(struct meta_world *world, const struct proto_file_
 
 static void asked_on_list(struct meta_list *list)
 {
-    atomic_store(&CONTAINER_OF(list, struct asked, list)->told, true);
+    atomic_store(&CONTAINER_OF(list, struct asked, list)->answered, true);
 }
 
 static void asked_run_list(void *argument)

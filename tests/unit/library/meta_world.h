@@ -26,7 +26,7 @@ struct meta_world {
 /* One question of each kind, and whether it was answered. */
 struct asked {
     struct meta_world *world;
-    atomic_bool told;
+    atomic_bool answered;
     bool taken;
     struct error error;
     struct meta_find find;
@@ -46,7 +46,7 @@ void meta_world_end(struct meta_world *world);
 void meta_world_beside(struct meta_world *world, const char *sql);
 struct proto_file_key meta_world_key(const char *user, const char *file);
 /* For loop_wait_until(), of an asked. */
-bool asked_is_told(void *argument);
+bool asked_is_answered(void *argument);
 /* Waits for the answer of what was asked. */
 void asked_wait(struct asked *asked);
 /* Asks, without waiting. */

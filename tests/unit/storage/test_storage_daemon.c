@@ -106,7 +106,7 @@ static void it_joins_and_stores_and_serves(void **state)
     assert_int_equal(download("nothing").code, ERROR_NOT_FOUND);
 }
 
-static void the_admin_port_tells_paths_trackers_and_health(void **state)
+static void the_admin_port_shows_paths_trackers_and_health(void **state)
 {
     (void)state;
     store_first("film", "moving pictures");
@@ -153,7 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         DAEMON_TEST(it_joins_and_stores_and_serves),
-        DAEMON_TEST(the_admin_port_tells_paths_trackers_and_health),
+        DAEMON_TEST(the_admin_port_shows_paths_trackers_and_health),
         DAEMON_TEST(a_reload_takes_what_may_change),
         DAEMON_TEST(without_its_tracker_it_goes_on_serving_and_says_so),
     };

@@ -198,7 +198,7 @@ static void a_tracker_gets_one_join_and_then_loads_on_one_connection(void **stat
     peer_stop(&tracker.peer);
 }
 
-static void an_address_to_advertise_is_told_after_each_join(void **state)
+static void an_address_to_advertise_is_sent_after_each_join(void **state)
 {
     (void)state;
     for (int refuses = 0; refuses < 2; refuses++) {
@@ -333,7 +333,7 @@ static void set_long_interval(void *argument)
     heartbeat_set_interval(argument, 3600 * 1000);
 }
 
-static void news_are_told_at_once(void **state)
+static void news_are_sent_at_once(void **state)
 {
     struct tracker tracker;
     struct world world;
@@ -354,14 +354,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tracker_gets_one_join_and_then_loads_on_one_connection),
-        cmocka_unit_test(an_address_to_advertise_is_told_after_each_join),
+        cmocka_unit_test(an_address_to_advertise_is_sent_after_each_join),
         cmocka_unit_test(a_legacy_tracker_that_takes_no_address_still_gets_beats),
         cmocka_unit_test(a_legacy_tracker_gets_plain_beats_on_the_connection_that_joined),
         cmocka_unit_test(a_tracker_that_was_restarted_is_joined_again),
         cmocka_unit_test(a_tracker_that_forgot_is_joined_again_on_the_same_connection),
         cmocka_unit_test(one_tracker_away_does_not_keep_the_others_from_knowing),
         cmocka_unit_test(a_refused_join_is_tried_again),
-        cmocka_unit_test(news_are_told_at_once),
+        cmocka_unit_test(news_are_sent_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,7 +30,7 @@ static void a_sound_configuration_is_accepted(void **state)
     fixture_destroy(&fixture);
 }
 
-static void what_does_not_fit_is_told_by_name(void **state)
+static void what_does_not_fit_is_reported_by_name(void **state)
 {
     (void)state;
     assert_refused("storage.group=group-1", "group");
@@ -104,7 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sound_configuration_is_accepted),
-        cmocka_unit_test(what_does_not_fit_is_told_by_name),
+        cmocka_unit_test(what_does_not_fit_is_reported_by_name),
         cmocka_unit_test(files_kept_open_are_a_quarter_of_the_limit_unless_a_number_is_given),
         cmocka_unit_test(a_store_path_has_a_key_and_a_directory),
     };

@@ -138,7 +138,7 @@ static void a_new_user_is_placed_and_found_again(void **state)
     assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "other", "alice"), ERROR_REFUSED);
 }
 
-static void groups_and_status_tell_the_table(void **state)
+static void groups_and_status_show_the_table(void **state)
 {
     struct real_answer answer = real_daemon_ask(fd, PROTO_TRACKER_GROUPS, "", 0);
 
@@ -354,7 +354,7 @@ static void a_reload_with_a_fault_changes_nothing(void **state)
     assert_int_equal(route_code(PROTO_TRACKER_SADDRS, "tnvideo", "bob"), ERROR_NONE);
 }
 
-static void the_admin_port_tells_health_and_metrics(void **state)
+static void the_admin_port_shows_health_and_metrics(void **state)
 {
     (void)state;
     assert_true(real_daemon_shows(&tracker, "/healthz", "ok"));
@@ -546,7 +546,7 @@ int main(void)
         DAEMON_TEST(groups_that_were_not_read_yet_are_no_refusal),
         DAEMON_TEST(what_another_tracker_did_to_a_group_counts_at_once),
         DAEMON_TEST(a_new_user_is_placed_and_found_again),
-        DAEMON_TEST(groups_and_status_tell_the_table),
+        DAEMON_TEST(groups_and_status_show_the_table),
         DAEMON_TEST(a_server_of_no_group_is_refused_and_a_beat_without_a_join_too),
         DAEMON_TEST(bodies_that_break_a_rule_are_refused_and_the_connection_goes_on),
         DAEMON_TEST(a_draining_group_gets_no_new_user_and_keeps_those_it_has),
@@ -554,7 +554,7 @@ int main(void)
         DAEMON_TEST(users_are_listed_and_moved_and_the_empty_group_is_removed),
         DAEMON_TEST(a_reload_with_a_fault_changes_nothing),
         DAEMON_TEST(servers_from_other_addresses_are_refused),
-        DAEMON_TEST(the_admin_port_tells_health_and_metrics),
+        DAEMON_TEST(the_admin_port_shows_health_and_metrics),
         DAEMON_TEST(a_server_whose_connection_breaks_is_suspect),
         cmocka_unit_test_setup_teardown(heartbeats_over_connections_that_joined_are_served_together,
                                         set_up_one_loop, tear_down),

@@ -129,7 +129,7 @@ static void a_servers_text_cannot_forge_a_line(void **state)
     json_decref(status);
 }
 
-static void the_status_tells_state_and_load_of_every_server(void **state)
+static void the_status_shows_state_and_load_of_every_server(void **state)
 {
     struct table_server servers[] = {server("a", "::1", 23000, TABLE_ACTIVE),
                                      server("b", "10.0.0.2", 2, TABLE_ONLINE)};
@@ -187,7 +187,7 @@ int main(void)
         cmocka_unit_test(several_groups_and_servers_follow_each_other_without_blank_lines),
         cmocka_unit_test(without_groups_the_count_stands_alone),
         cmocka_unit_test(a_servers_text_cannot_forge_a_line),
-        cmocka_unit_test(the_status_tells_state_and_load_of_every_server),
+        cmocka_unit_test(the_status_shows_state_and_load_of_every_server),
     };
     return cmocka_run_group_tests(tests, use_utc, NULL);
 }

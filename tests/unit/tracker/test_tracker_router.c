@@ -451,7 +451,7 @@ static void end_hanging(struct hanging_job *jobs)
         wait_for(&jobs[i].ended);
 }
 
-static void while_the_database_hangs_known_users_are_answered_and_others_told(void **state)
+static void while_the_database_hangs_known_users_are_answered_and_others_refused(void **state)
 {
     struct fixture *fixture = *state;
     struct tracker *tracker = &fixture->trackers[0];
@@ -608,7 +608,7 @@ int main(void)
         ROUTER_TEST(an_aged_answer_is_asked_anew_and_serves_while_the_database_is_away),
         ROUTER_TEST(a_user_of_255_arbitrary_bytes_has_a_route_of_its_own),
         ROUTER_TEST(a_row_without_a_valid_group_is_an_error_not_a_new_route),
-        ROUTER_TEST(while_the_database_hangs_known_users_are_answered_and_others_told),
+        ROUTER_TEST(while_the_database_hangs_known_users_are_answered_and_others_refused),
         ROUTER_TEST(groups_are_read_at_once_for_a_join_and_a_failure_takes_none_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

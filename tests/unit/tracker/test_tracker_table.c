@@ -91,7 +91,7 @@ static bool beat(struct table *table, uint64_t connection, const char *peer, con
     return ok;
 }
 
-static bool tell_load(struct table *table, uint64_t connection, const char *peer, const char *group,
+static bool send_load(struct table *table, uint64_t connection, const char *peer, const char *group,
                       const char *host, struct proto_load load)
 {
     struct error error = {0};
@@ -249,9 +249,9 @@ static void servers_on_one_host_are_told_apart_by_their_connections(void **state
     table_connection_closed(table, 2, now());
     assert_false(beat(table, 3, "10.0.0.1", "media1"));
     /* LOAD says its port. */
-    assert_true(tell_load(table, 3, "10.0.0.1", "group001", "media1", (struct proto_load){.port = 23001}));
+    assert_true(send_load(table, 3, "10.0.0.1", "group001", "media1", (struct proto_load){.port = 23001}));
     assert_int_equal(state_of(table, 23001), TABLE_ACTIVE);
-    assert_false(tell_load(table, 3, "10.0.0.1", "group001", "media1", (struct proto_load){.port = 23002}));
+    assert_false(send_load(table, 3, "10.0.0.1", "group001", "media1", (struct proto_load){.port = 23002}));
 }
 
 static void a_connection_that_joined_twice_beats_for_the_latest(void **state)
@@ -610,21 +610,21 @@ static void a_new_user_goes_where_there_is_room(void **state)
     assert_true(join_with(table, 1, "10.0.0.1", "group001", "media1", 1, &error));
     assert_true(join_with(table, 2, "10.0.0.1", "group002", "media1", 2, &error));
 
-    assert_true(tell_load(table, 1, "10.0.0.1", "group001", "media1", room(1, PROTO_LOAD_READY, 999)));
-    assert_true(tell_load(table, 2, "10.0.0.1", "group002", "media1", room(2, PROTO_LOAD_BUSY, 1000)));
+    assert_true(send_load(table, 1, "10.0.0.1", "group001", "media1", room(1, PROTO_LOAD_READY, 999)));
+    assert_true(send_load(table, 2, "10.0.0.1", "group002", "media1", room(2, PROTO_LOAD_BUSY, 1000)));
     for (int i = 0; i < 50; i++) {
         assert_true(table_place(table, NULL, 0, group, &error));
         assert_string_equal(group, "group002");
     }
-    assert_true(tell_load(table, 2, "10.0.0.1", "group002", "media1", room(2, PROTO_LOAD_READ_ONLY, 9000)));
+    assert_true(send_load(table, 2, "10.0.0.1", "group002", "media1", room(2, PROTO_LOAD_READ_ONLY, 9000)));
     assert_false(table_place(table, NULL, 0, group, &error));
     assert_int_equal(error.code, ERROR_NO_SPACE);
-    assert_true(tell_load(table, 1, "10.0.0.1", "group001", "media1", room(1, PROTO_LOAD_DRAINING, 9000)));
+    assert_true(send_load(table, 1, "10.0.0.1", "group001", "media1", room(1, PROTO_LOAD_DRAINING, 9000)));
     assert_false(table_place(table, NULL, 0, group, &error));
     assert_int_equal(error.code, ERROR_NO_SERVER);
     struct proto_load no_inodes = room(1, PROTO_LOAD_READY, 9000);
     no_inodes.free_inodes = 0;
-    assert_true(tell_load(table, 1, "10.0.0.1", "group001", "media1", no_inodes));
+    assert_true(send_load(table, 1, "10.0.0.1", "group001", "media1", no_inodes));
     assert_false(table_place(table, NULL, 0, group, &error));
     assert_int_equal(error.code, ERROR_NO_SPACE);
 }
@@ -636,9 +636,9 @@ static void the_fullest_member_says_how_much_room_a_group_has(void **state)
     char group[PROTO_GROUP_SIZE];
     join(table, 1, "10.0.0.1", "media1", 1);
     join(table, 2, "10.0.0.2", "media2", 2);
-    assert_true(tell_load(table, 1, "10.0.0.1", "group001", "media1", room(1, PROTO_LOAD_READY, 9000)));
+    assert_true(send_load(table, 1, "10.0.0.1", "group001", "media1", room(1, PROTO_LOAD_READY, 9000)));
     assert_true(table_place(table, NULL, 0, group, &error));
-    assert_true(tell_load(table, 2, "10.0.0.2", "group001", "media2", room(2, PROTO_LOAD_READY, 10)));
+    assert_true(send_load(table, 2, "10.0.0.2", "group001", "media2", room(2, PROTO_LOAD_READY, 10)));
     assert_false(table_place(table, NULL, 0, group, &error));
     assert_int_equal(error.code, ERROR_NO_SPACE);
 }

@@ -402,7 +402,7 @@ static void a_list_may_end_its_lines_as_other_programs_do(void **state)
     assert_int_equal(world.cluster.group.count, 4);
 }
 
-static void a_refused_name_is_told_what_helps(void **state)
+static void a_refused_name_gets_an_answer_that_helps(void **state)
 {
     (void)state;
     write_text("bad\nname", "x");
@@ -413,7 +413,7 @@ static void a_refused_name_is_told_what_helps(void **state)
 
 /* ---- download ---- */
 
-static void a_download_goes_where_it_is_told(void **state)
+static void a_download_goes_where_the_arguments_say(void **state)
 {
     (void)state;
     store("f", "clip.mp4", "content");
@@ -1212,8 +1212,8 @@ int main(void)
         TEST(a_dry_run_is_json_where_that_is_asked_for),
         TEST(lists_of_files_come_from_a_file),
         TEST(a_list_may_end_its_lines_as_other_programs_do),
-        TEST(a_refused_name_is_told_what_helps),
-        TEST(a_download_goes_where_it_is_told),
+        TEST(a_refused_name_gets_an_answer_that_helps),
+        TEST(a_download_goes_where_the_arguments_say),
         TEST(two_ids_are_two_files_not_a_file_and_its_name),
         TEST(a_stored_name_is_made_harmless_and_replaces_nothing),
         TEST(a_stored_name_is_never_resumed_into),

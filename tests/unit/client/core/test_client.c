@@ -1116,7 +1116,7 @@ static void stat_falls_back_to_filesize_at_the_server_that_does_not_know_it(void
     world_close(&world);
 }
 
-static void where_tells_the_place(void **state)
+static void where_gives_the_place(void **state)
 {
     struct ask where = {.start = start_where}, missing = {.start = start_where};
     struct world world;
@@ -1205,7 +1205,7 @@ static void a_download_hands_over_the_socket_and_its_connection_is_used_again(vo
     world_close(&world);
 }
 
-static void a_download_s_failure_is_told(void **state)
+static void a_download_s_failure_is_reported(void **state)
 {
     struct ask missing = {.start = start_download}, range = {.start = start_download, .offset = 101};
     struct ask wrong = {.start = start_download, .size = 10};
@@ -1397,11 +1397,11 @@ int main(void)
         cmocka_unit_test(a_no_without_a_reason_is_the_answer_only_where_all_say_so),
         cmocka_unit_test(a_file_keeps_its_name_where_a_server_of_the_group_can_store_it),
         cmocka_unit_test(a_legacy_storage_server_is_used_through_the_base_commands),
-        cmocka_unit_test(where_tells_the_place),
+        cmocka_unit_test(where_gives_the_place),
         cmocka_unit_test(where_falls_back_to_stat_and_then_to_filesize),
         cmocka_unit_test(stat_falls_back_to_filesize_at_the_server_that_does_not_know_it),
         cmocka_unit_test(a_download_hands_over_the_socket_and_its_connection_is_used_again),
-        cmocka_unit_test(a_download_s_failure_is_told),
+        cmocka_unit_test(a_download_s_failure_is_reported),
         cmocka_unit_test(an_address_to_avoid_is_asked_last),
         cmocka_unit_test(a_cancelled_operation_never_calls_back),
         cmocka_unit_test(the_end_of_a_client_ends_its_operations_without_a_callback),

@@ -74,7 +74,7 @@ struct world {
     struct ask *asks;
     struct task soon;
     uint64_t last_turn;
-    int in_turn, most_in_turn, told;
+    int in_turn, most_in_turn, reported;
 };
 
 struct ask {
@@ -142,7 +142,7 @@ static void errand_run(struct task *task)
     sem_post(&errand->world->done);
 }
 
-static void wait_told(struct world *world, int count)
+static void wait_reported(struct world *world, int count)
 {
     for (int i = 0; i < count; i++) {
         struct timespec until;
@@ -158,7 +158,7 @@ static void on_loop(struct world *world, void (*run)(struct world *world))
     struct errand errand = {.task = {.run = errand_run}, .world = world, .run = run};
 
     loop_post(world->loop, &errand.task);
-    wait_told(world, 1);
+    wait_reported(world, 1);
 }
 
 static void nothing(struct world *world)
@@ -194,7 +194,7 @@ static void world_close(struct world *world)
     free(world->asks);
 }
 
-static void told(struct client_operation *operation, const struct error *error)
+static void reported(struct client_operation *operation, const struct error *error)
 {
     struct ask *ask = operation->argument;
     struct world *world = ask->world;
@@ -203,7 +203,7 @@ static void told(struct client_operation *operation, const struct error *error)
     ask->code = error ? error->code : 0;
     if (!error)
         ask->location = operation->location;
-    ask->place = world->told++;
+    ask->place = world->reported++;
     if (world->last_turn != loop_turn(world->loop))
         world->in_turn = 0;
     world->last_turn = loop_turn(world->loop);
@@ -217,7 +217,7 @@ static void told(struct client_operation *operation, const struct error *error)
 
 static void ask_begin(struct ask *ask)
 {
-    static const struct client_command command = {.report = told};
+    static const struct client_command command = {.report = reported};
     struct proto_file_key key = {.application = "tnvideo"};
 
     snprintf(key.user, sizeof(key.user), "%s", ask->user);
@@ -292,7 +292,7 @@ static void a_hundred_who_ask_about_one_user_are_one_question(void **state)
     on_loop(&world, begin_all);
     wait_for(&world, &world.tracker.asked, 1);
     let_answer(&world, 0, 0);
-    wait_told(&world, ASKS_MAX);
+    wait_reported(&world, ASKS_MAX);
     for (int i = 0; i < ASKS_MAX; i++) {
         assert_int_equal(port_of(&world.asks[i]), 1000);
         assert_int_equal(world.asks[i].place, i);
@@ -309,7 +309,7 @@ static void few_of_those_who_waited_go_on_in_one_turn(void **state)
     world_open(&world);
     on_loop(&world, begin_all);
     let_answer(&world, 0, 0);
-    wait_told(&world, ASKS_MAX);
+    wait_reported(&world, ASKS_MAX);
     assert_int_equal(world.most_in_turn, TURN_MAX);
     world_close(&world);
 }
@@ -325,7 +325,7 @@ static void another_user_and_a_new_one_are_questions_of_their_own(void **state)
     on_loop(&world, begin_three);
     wait_for(&world, &world.tracker.asked, 3);
     let_answer(&world, 0, 2);
-    wait_told(&world, 3);
+    wait_reported(&world, 3);
     for (int i = 0; i < 3; i++)
         assert_in_range(port_of(&world.asks[i]), 1000, 1002);
     assert_int_equal(peer_requests(&world.tracker.peer, LOCATE), 2);
@@ -333,7 +333,7 @@ static void another_user_and_a_new_one_are_questions_of_their_own(void **state)
     world_close(&world);
 }
 
-static void all_who_wait_are_told_of_a_failure(void **state)
+static void all_who_wait_learn_of_a_failure(void **state)
 {
     struct world world;
 
@@ -342,7 +342,7 @@ static void all_who_wait_are_told_of_a_failure(void **state)
     world.tracker.failure = ERROR_NOT_FOUND;
     on_loop(&world, begin_all);
     let_answer(&world, 0, 0);
-    wait_told(&world, ASKS_MAX);
+    wait_reported(&world, ASKS_MAX);
     for (int i = 0; i < ASKS_MAX; i++)
         assert_int_equal(world.asks[i].code, ERROR_NOT_FOUND);
     assert_int_equal(world.tracker.asked, 1);
@@ -358,14 +358,14 @@ static void a_legacy_tracker_is_asked_again_once_for_all(void **state)
     world.tracker.legacy = true;
     on_loop(&world, begin_all);
     let_answer(&world, 0, 1);
-    wait_told(&world, ASKS_MAX);
+    wait_reported(&world, ASKS_MAX);
     assert_int_equal(port_of(&world.asks[ASKS_MAX - 1]), 1001);
     assert_int_equal(peer_requests(&world.tracker.peer, LOCATE), 1);
     assert_int_equal(peer_requests(&world.tracker.peer, SADDRS), 1);
     world_close(&world);
 }
 
-static void who_must_not_be_told_the_old_asks_at_once_and_the_next_wait_for_it(void **state)
+static void who_must_not_get_the_old_asks_at_once_and_the_next_wait_for_it(void **state)
 {
     struct world world;
 
@@ -378,12 +378,12 @@ static void who_must_not_be_told_the_old_asks_at_once_and_the_next_wait_for_it(v
     wait_for(&world, &world.tracker.asked, 2);
     on_loop(&world, begin_the_third);
     let_answer(&world, 1, 1);
-    wait_told(&world, 2);
+    wait_reported(&world, 2);
     assert_int_equal(port_of(&world.asks[1]), 1001);
     assert_int_equal(port_of(&world.asks[2]), 1001);
     assert_int_equal(world.asks[0].code, 0);
     let_answer(&world, 0, 0);
-    wait_told(&world, 1);
+    wait_reported(&world, 1);
     assert_int_equal(port_of(&world.asks[0]), 1000);
     assert_int_equal(world.tracker.asked, 2);
     world_close(&world);
@@ -402,17 +402,17 @@ static void the_newer_of_two_answers_is_remembered(void **state)
     on_loop(&world, begin_the_second);
     wait_for(&world, &world.tracker.asked, 2);
     let_answer(&world, 1, 1);
-    wait_told(&world, 1);
+    wait_reported(&world, 1);
     let_answer(&world, 0, 0);
-    wait_told(&world, 1);
+    wait_reported(&world, 1);
     on_loop(&world, begin_the_third);
-    wait_told(&world, 1);
+    wait_reported(&world, 1);
     assert_int_equal(port_of(&world.asks[2]), 1001);
     assert_int_equal(world.tracker.asked, 2);
     world_close(&world);
 }
 
-static void the_others_are_told_when_who_asked_first_has_gone(void **state)
+static void the_others_are_answered_when_who_asked_first_has_gone(void **state)
 {
     struct world world;
 
@@ -422,10 +422,10 @@ static void the_others_are_told_when_who_asked_first_has_gone(void **state)
     wait_for(&world, &world.tracker.asked, 1);
     on_loop(&world, cancel_the_first);
     let_answer(&world, 0, 0);
-    wait_told(&world, 2);
+    wait_reported(&world, 2);
     assert_int_equal(port_of(&world.asks[1]), 1000);
     assert_int_equal(port_of(&world.asks[2]), 1000);
-    assert_int_equal(world.told, 2);
+    assert_int_equal(world.reported, 2);
     world_close(&world);
 }
 
@@ -441,9 +441,9 @@ static void a_question_that_nobody_waits_for_ends(void **state)
     let_answer(&world, 0, 1);
     wait_for(&world, &world.tracker.ended, 1);
     on_loop(&world, begin_the_first);
-    wait_told(&world, 1);
+    wait_reported(&world, 1);
     assert_int_equal(port_of(&world.asks[0]), 1001);
-    assert_int_equal(world.told, 1);
+    assert_int_equal(world.reported, 1);
     world_close(&world);
 }
 
@@ -452,7 +452,7 @@ static void cancel_the_rest(struct ask *ask)
     cancel_all(ask->world);
 }
 
-static void who_is_told_may_cancel_all_the_others(void **state)
+static void who_is_answered_may_cancel_all_the_others(void **state)
 {
     struct world world;
 
@@ -461,9 +461,9 @@ static void who_is_told_may_cancel_all_the_others(void **state)
     world.asks[1].then = cancel_the_rest;
     on_loop(&world, begin_all);
     let_answer(&world, 0, 0);
-    wait_told(&world, 2);
+    wait_reported(&world, 2);
     on_loop(&world, nothing);
-    assert_int_equal(world.told, 2);
+    assert_int_equal(world.reported, 2);
     world_close(&world);
 }
 
@@ -473,7 +473,7 @@ static void ask_once_more(struct ask *ask)
     ask_begin(ask);
 }
 
-static void who_is_told_may_ask_again(void **state)
+static void who_is_answered_may_ask_again(void **state)
 {
     struct world world;
 
@@ -483,8 +483,8 @@ static void who_is_told_may_ask_again(void **state)
     world.asks[0].fresh = true;
     on_loop(&world, begin_all);
     let_answer(&world, 0, 1);
-    wait_told(&world, ASKS_MAX + 2);
-    assert_int_equal(world.told, ASKS_MAX + 2);
+    wait_reported(&world, ASKS_MAX + 2);
+    assert_int_equal(world.reported, ASKS_MAX + 2);
     assert_int_equal(port_of(&world.asks[0]), 1001);
     world_close(&world);
 }
@@ -507,15 +507,15 @@ static void the_client_may_end_while_others_wait_for_their_turn(void **state)
     on_loop(&world, begin_all);
     wait_for(&world, &world.tracker.asked, 1);
     on_loop(&world, end_client);
-    assert_int_equal(world.told, 0);
+    assert_int_equal(world.reported, 0);
     world_close(&world);
 
     world_open(&world);
     world.asks[0].then = end_soon; /* before the task that answers the next ones */
     on_loop(&world, begin_all);
     let_answer(&world, 0, 0);
-    wait_told(&world, TURN_MAX + 1);
-    assert_int_equal(world.told, TURN_MAX);
+    wait_reported(&world, TURN_MAX + 1);
+    assert_int_equal(world.reported, TURN_MAX);
     world_close(&world);
 }
 
@@ -525,14 +525,14 @@ int main(void)
         cmocka_unit_test(a_hundred_who_ask_about_one_user_are_one_question),
         cmocka_unit_test(few_of_those_who_waited_go_on_in_one_turn),
         cmocka_unit_test(another_user_and_a_new_one_are_questions_of_their_own),
-        cmocka_unit_test(all_who_wait_are_told_of_a_failure),
+        cmocka_unit_test(all_who_wait_learn_of_a_failure),
         cmocka_unit_test(a_legacy_tracker_is_asked_again_once_for_all),
-        cmocka_unit_test(who_must_not_be_told_the_old_asks_at_once_and_the_next_wait_for_it),
+        cmocka_unit_test(who_must_not_get_the_old_asks_at_once_and_the_next_wait_for_it),
         cmocka_unit_test(the_newer_of_two_answers_is_remembered),
-        cmocka_unit_test(the_others_are_told_when_who_asked_first_has_gone),
+        cmocka_unit_test(the_others_are_answered_when_who_asked_first_has_gone),
         cmocka_unit_test(a_question_that_nobody_waits_for_ends),
-        cmocka_unit_test(who_is_told_may_cancel_all_the_others),
-        cmocka_unit_test(who_is_told_may_ask_again),
+        cmocka_unit_test(who_is_answered_may_cancel_all_the_others),
+        cmocka_unit_test(who_is_answered_may_ask_again),
         cmocka_unit_test(the_client_may_end_while_others_wait_for_their_turn),
     };
 

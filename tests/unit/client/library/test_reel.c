@@ -325,23 +325,23 @@ static void the_same_id_stores_once_and_other_bytes_are_refused(void **state)
     world_close(&world);
 }
 
-struct told {
+struct progress {
     int64_t last, total;
     int calls;
     int64_t give_up_at; /* -1: never */
 };
 
-static bool tell(void *argument, int64_t done, int64_t total)
+static bool note_progress(void *argument, int64_t done, int64_t total)
 {
-    struct told *told = argument;
+    struct progress *progress = argument;
 
-    told->calls++;
-    told->last = done;
-    told->total = total;
-    return told->give_up_at < 0 || done < told->give_up_at;
+    progress->calls++;
+    progress->last = done;
+    progress->total = total;
+    return progress->give_up_at < 0 || done < progress->give_up_at;
 }
 
-static void progress_is_told_to_the_end(void **state)
+static void progress_is_reported_to_the_end(void **state)
 {
     static const size_t sizes[] = {0, 1, LARGE};
     struct world world;
@@ -349,9 +349,9 @@ static void progress_is_told_to_the_end(void **state)
     (void)state;
     world_open(&world, 1);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        struct told up = {.give_up_at = -1}, down = {.give_up_at = -1};
-        struct reel_upload upload = {.progress = tell, .argument = &up};
-        struct reel_download download = {.progress = tell, .argument = &down};
+        struct progress up = {.give_up_at = -1}, down = {.give_up_at = -1};
+        struct reel_upload upload = {.progress = note_progress, .argument = &up};
+        struct reel_download download = {.progress = note_progress, .argument = &down};
         char file_id[REEL_FILE_SIZE];
         struct reel_error error;
 
@@ -376,8 +376,8 @@ static void a_caller_may_give_up_an_upload(void **state)
     (void)state;
     world_open(&world, 1);
     for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
-        struct told told = {.give_up_at = points[i]};
-        struct reel_upload upload = {.progress = tell, .argument = &told};
+        struct progress progress = {.give_up_at = points[i]};
+        struct reel_upload upload = {.progress = note_progress, .argument = &progress};
         char file_id[REEL_FILE_SIZE];
         struct reel_error error;
 
@@ -1036,7 +1036,7 @@ int main(void)
         cmocka_unit_test(a_pipe_that_gives_less_than_was_promised_is_an_error),
         cmocka_unit_test(an_upload_survives_servers_that_break_off),
         cmocka_unit_test(the_same_id_stores_once_and_other_bytes_are_refused),
-        cmocka_unit_test(progress_is_told_to_the_end),
+        cmocka_unit_test(progress_is_reported_to_the_end),
         cmocka_unit_test(a_caller_may_give_up_an_upload),
         cmocka_unit_test(an_upload_to_a_silent_server_ends),
         cmocka_unit_test(any_part_of_a_file_comes_back),

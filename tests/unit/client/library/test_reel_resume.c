@@ -246,7 +246,7 @@ static void a_file_that_changed_is_another_upload(void **state)
 }
 
 /* The same times and size, other bytes: only the digest shows it, and then nothing is stored. */
-static void a_change_that_only_the_digest_tells_is_found(void **state)
+static void a_change_that_only_the_digest_shows_is_found(void **state)
 {
     struct place place;
     struct watched watched = {0};
@@ -645,7 +645,7 @@ int main(void)
         cmocka_unit_test(an_upload_goes_on_where_it_was),
         cmocka_unit_test(without_an_interruption_nothing_stays),
         cmocka_unit_test(a_file_that_changed_is_another_upload),
-        cmocka_unit_test(a_change_that_only_the_digest_tells_is_found),
+        cmocka_unit_test(a_change_that_only_the_digest_shows_is_found),
         cmocka_unit_test(a_state_that_means_nothing_is_replaced),
         cmocka_unit_test(one_upload_of_a_file_at_a_time),
         cmocka_unit_test(what_broke_off_is_asked_about),

@@ -390,7 +390,7 @@ static void a_name_that_does_not_exist_is_an_error_that_names_it(void **state)
     assert_non_null(strstr(error.text, "no-such-host.invalid"));
 }
 
-static void peers_are_told_by_number_and_mapped_ones_as_ipv4(void **state)
+static void peers_are_named_by_number_and_mapped_ones_as_ipv4(void **state)
 {
     (void)state;
     struct address address;
@@ -503,7 +503,7 @@ int main(void)
         cmocka_unit_test(numeric_addresses_become_socket_addresses_without_asking),
         cmocka_unit_test(resolving_finds_numbers_and_names),
         cmocka_unit_test(a_name_that_does_not_exist_is_an_error_that_names_it),
-        cmocka_unit_test(peers_are_told_by_number_and_mapped_ones_as_ipv4),
+        cmocka_unit_test(peers_are_named_by_number_and_mapped_ones_as_ipv4),
         cmocka_unit_test(a_link_local_peer_keeps_its_interface),
         cmocka_unit_test(a_peer_that_is_no_internet_address_is_refused),
         cmocka_unit_test(a_real_connection_over_the_wildcard_shows_a_plain_ipv4_peer),

@@ -231,17 +231,17 @@ static void a_reopen_that_fails_keeps_the_file_and_is_logged_there(void **state)
     log_info("a", "after");
     assert_int_equal(rmdir(path), 0);
     text = read_all(moved);
-    const char *told = strstr(text, "cannot reopen the log file");
-    assert_non_null(told);
-    assert_null(strstr(told + 1, "cannot reopen the log file"));
+    const char *reported = strstr(text, "cannot reopen the log file");
+    assert_non_null(reported);
+    assert_null(strstr(reported + 1, "cannot reopen the log file"));
     assert_non_null(strstr(text, "after"));
     free(text);
     assert_true(log_reopen());
     assert_true(log_reopen()); /* this time it is no news */
     text = read_all(path);
-    told = strstr(text, "open again; lines of the last ");
-    assert_non_null(told);
-    assert_null(strstr(told + 1, "open again"));
+    reported = strstr(text, "open again; lines of the last ");
+    assert_non_null(reported);
+    assert_null(strstr(reported + 1, "open again"));
     free(text);
 }
 
@@ -528,16 +528,16 @@ static void speak_to_nobody(void)
     /* Somebody reads again: what was dropped is said to have been. */
     if (fcntl(reader, F_SETFL, O_NONBLOCK) != 0)
         abort();
-    bool told = false;
-    while (!told && clock_monotonic_ms() - start_ms < 60000) {
+    bool reported = false;
+    while (!reported && clock_monotonic_ms() - start_ms < 60000) {
         log_info("a", "another");
         usleep(1000);
         while ((got = read(reader, text, sizeof(text) - 1)) > 0) {
             text[got] = '\0';
-            told = told || strstr(text, "lines were dropped: the log is not written fast enough");
+            reported = reported || strstr(text, "lines were dropped: the log is not written fast enough");
         }
     }
-    dprintf(out, "dropped %s\n", told ? "told" : "silent");
+    dprintf(out, "dropped %s\n", reported ? "reported" : "silent");
     /* And nobody again: that does not keep the process from its end. */
     for (int i = 0; i < 5000; i++)
         log_info("a", "a line that nobody reads, of a length that is usual for lines of this kind");
@@ -553,7 +553,7 @@ static void a_log_that_nobody_reads_blocks_nobody(void **state)
 
     (void)state;
     run_in_child(speak_to_nobody, output, sizeof(output), &status);
-    assert_string_equal(output, "spoke freely\ndropped told\nended soon\n");
+    assert_string_equal(output, "spoke freely\ndropped reported\nended soon\n");
     assert_true(WIFEXITED(status));
 }
 

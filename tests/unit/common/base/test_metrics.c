@@ -186,7 +186,7 @@ static void a_read_gauge_that_is_given_again_reads_the_new_one(void **state)
     metrics_gauge_read("t_again", "Again.", NULL, NULL, NULL);
 }
 
-static void the_process_tells_memory_descriptors_start_and_version(void **state)
+static void the_process_reports_memory_descriptors_start_and_version(void **state)
 {
     double now = (double)time(NULL), fds, fds_later, open_now = 0;
     int pipe_fds[2];
@@ -310,7 +310,7 @@ int main(void)
         cmocka_unit_test(help_is_escaped),
         cmocka_unit_test(a_read_gauge_is_asked_when_somebody_reads),
         cmocka_unit_test(a_read_gauge_that_is_given_again_reads_the_new_one),
-        cmocka_unit_test(the_process_tells_memory_descriptors_start_and_version),
+        cmocka_unit_test(the_process_reports_memory_descriptors_start_and_version),
         cmocka_unit_test(every_line_is_a_comment_or_a_sample),
         cmocka_unit_test(what_only_a_programmer_can_do_wrong_ends_the_process_at_the_start),
         cmocka_unit_test(no_count_is_lost_between_threads),

@@ -38,18 +38,18 @@ struct world {
     int begin, count; /* what ask_some() asks */
     int refused;
     struct ask asks[ASKS_MAX];
-    atomic_int told; /* what scripts wait for */
-    atomic_int said; /* what they did */
+    atomic_int released; /* what scripts wait for */
+    atomic_int said;     /* what they did */
     int opened;
 };
 
 /* ---- the peer's side ---- */
 
-static void wait_told(struct peer *peer, int least)
+static void wait_reported(struct peer *peer, int least)
 {
     struct world *world = peer->argument;
 
-    while (atomic_load(&world->told) < least)
+    while (atomic_load(&world->released) < least)
         usleep(500);
 }
 
@@ -193,24 +193,24 @@ static void say_nothing_more(struct peer *peer, int fd, int connection)
             ;
 }
 
-static void answer_when_told(struct peer *peer, int fd, int connection)
+static void answer_when_released(struct peer *peer, int fd, int connection)
 {
     (void)connection;
     if (!greet(peer, fd))
         return;
-    wait_told(peer, 1);
+    wait_reported(peer, 1);
     answer_each(peer, fd, connection);
 }
 
 /* A whole reply that nobody asked for, while the connection is kept. */
-static void say_too_much_when_told(struct peer *peer, int fd, int connection)
+static void say_too_much_when_released(struct peer *peer, int fd, int connection)
 {
     struct world *world = peer->argument;
 
     if (connection == 0) {
         if (!greet(peer, fd))
             return;
-        wait_told(peer, 1);
+        wait_reported(peer, 1);
         peer_reply(fd, SUCCESS, "intruder", 8);
         atomic_store(&world->said, 1);
     }
@@ -258,7 +258,7 @@ static void destroy_pool(void *argument)
 
 static void world_close(struct world *world)
 {
-    atomic_store(&world->told, 1000);
+    atomic_store(&world->released, 1000);
     if (world->pool != NULL)
         loop_do(world->loop, destroy_pool, world);
     loop_destroy(world->loop);
@@ -356,7 +356,7 @@ static void on_answer(void *argument, const uint8_t *body, size_t size)
     }
     if (ask->asks_next)
         ask_one(ask + 1);
-    ask->place = atomic_load(&world->ended); /* only this thread counts; the count tells the test's to look */
+    ask->place = atomic_load(&world->ended); /* only this thread counts; the test's looks once it changes */
     atomic_fetch_add(&world->ended, 1);
 }
 
@@ -554,14 +554,14 @@ static void nobody_joins_those_who_wait_already(void **state)
     struct world world;
 
     (void)state;
-    world_open_timed(&world, answer_when_told, 0, 60000);
+    world_open_timed(&world, answer_when_released, 0, 60000);
     open_connections(&world, 1);
     ask_together(&world, 0, 1);
     usleep(100 * 1000);
     ask_together(&world, 1, 1);
     assert_int_equal(world.refused, 1);
     assert_null(world.asks[1].request);
-    atomic_store(&world.told, 1);
+    atomic_store(&world.released, 1);
     wait_ended(&world, 1);
     world_close(&world);
 }
@@ -580,12 +580,12 @@ static void a_cancelled_request_disturbs_nobody(void **state)
     struct world world;
 
     (void)state;
-    world_open(&world, answer_when_told);
+    world_open(&world, answer_when_released);
     open_connections(&world, 1);
     world.begin = 0;
     world.count = 5;
     loop_do(world.loop, cancel_two, &world);
-    atomic_store(&world.told, 1);
+    atomic_store(&world.released, 1);
     wait_ended(&world, 3);
     assert_answered(&world, 0, 1);
     assert_answered(&world, 2, 2);
@@ -624,11 +624,11 @@ static void a_connection_takes_so_many_requests_and_no_more(void **state)
     struct world world;
 
     (void)state;
-    world_open(&world, answer_when_told);
+    world_open(&world, answer_when_released);
     open_connections(&world, 2);
     ask_together(&world, 0, 200);
     assert_int_equal(world.refused, 200 - 2 * 64);
-    atomic_store(&world.told, 1);
+    atomic_store(&world.released, 1);
     wait_ended(&world, 2 * 64);
     assert_answered(&world, 0, 2 * 64);
     world_close(&world);
@@ -658,7 +658,7 @@ static void wait_and_ask(void *argument)
 {
     struct world *world = argument;
 
-    atomic_store(&world->told, 1);
+    atomic_store(&world->released, 1);
     while (atomic_load(&world->said) == 0)
         usleep(500);
     ask_some(world);
@@ -669,7 +669,7 @@ static void bytes_that_came_before_the_question_are_not_its_answer(void **state)
     struct world world;
 
     (void)state;
-    world_open(&world, say_too_much_when_told);
+    world_open(&world, say_too_much_when_released);
     open_connections(&world, 1);
     world.begin = 0;
     world.count = 3;
@@ -682,7 +682,7 @@ static void wait_and_call(void *argument)
 {
     struct world *world = argument;
 
-    atomic_store(&world->told, 1);
+    atomic_store(&world->released, 1);
     while (atomic_load(&world->said) == 0)
         usleep(500);
     open_one(world);
@@ -693,7 +693,7 @@ static void nor_are_they_that_of_an_ordinary_call(void **state)
     struct world world;
 
     (void)state;
-    world_open(&world, say_too_much_when_told);
+    world_open(&world, say_too_much_when_released);
     open_connections(&world, 1);
     loop_do(world.loop, wait_and_call, &world);
     wait_ended(&world, 1);

@@ -249,7 +249,7 @@ static void a_comment_behind_a_value_is_refused_not_swallowed(void **state)
         "\" ;\" in it needs quotes around the whole: \"...\")");
 }
 
-static void unknown_names_are_told_with_what_was_probably_meant(void **state)
+static void unknown_names_are_reported_with_what_was_probably_meant(void **state)
 {
     (void)state;
     assert_refused("\n[storage]\nlistn = x\n",
@@ -265,7 +265,7 @@ static void unknown_names_are_told_with_what_was_probably_meant(void **state)
     assert_refused("count = 5\n", ":1: option \"count\" comes before any [section]");
 }
 
-static void a_wrong_value_is_told_with_what_would_be_right(void **state)
+static void a_wrong_value_is_reported_with_what_would_be_right(void **state)
 {
     (void)state;
     assert_refused("[storage]\ncount = 70000\n",
@@ -524,7 +524,7 @@ static void note_change(void *argument, const struct config_option *option, cons
                    option->name, old_value, new_value);
 }
 
-static void a_comparison_tells_each_changed_option_and_no_password(void **state)
+static void a_comparison_reports_each_changed_option_and_no_password(void **state)
 {
     struct sample old_sample, new_sample;
     struct changes changes = {.count = 0};
@@ -576,7 +576,7 @@ static void the_markdown_help_is_a_table_a_section_with_bars_escaped(void **stat
     free(text);
 }
 
-static void a_default_that_breaks_its_own_bounds_is_told(void **state)
+static void a_default_that_breaks_its_own_bounds_is_reported(void **state)
 {
     static const struct config_option options[] = {
         {"a", "b", CONFIG_INTEGER, AT(count), "5", 10, 20, NULL, false, "Wrong."}};
@@ -683,8 +683,8 @@ int main(void)
         cmocka_unit_test(defaults_hold_where_the_file_is_silent),
         cmocka_unit_test(semicolons_and_hashes_inside_a_value_belong_to_it),
         cmocka_unit_test(a_comment_behind_a_value_is_refused_not_swallowed),
-        cmocka_unit_test(unknown_names_are_told_with_what_was_probably_meant),
-        cmocka_unit_test(a_wrong_value_is_told_with_what_would_be_right),
+        cmocka_unit_test(unknown_names_are_reported_with_what_was_probably_meant),
+        cmocka_unit_test(a_wrong_value_is_reported_with_what_would_be_right),
         cmocka_unit_test(a_wrong_address_is_refused_with_its_line),
         cmocka_unit_test(an_option_given_twice_is_refused_with_both_lines),
         cmocka_unit_test(a_missing_option_without_default_is_named),
@@ -698,10 +698,10 @@ int main(void)
         cmocka_unit_test(without_a_file_the_defaults_and_overrides_count),
         cmocka_unit_test(the_printed_configuration_is_canonical_and_gives_the_same_again),
         cmocka_unit_test(secrets_are_not_printed),
-        cmocka_unit_test(a_comparison_tells_each_changed_option_and_no_password),
+        cmocka_unit_test(a_comparison_reports_each_changed_option_and_no_password),
         cmocka_unit_test(the_help_names_every_option_once_with_type_bounds_and_default),
         cmocka_unit_test(the_markdown_help_is_a_table_a_section_with_bars_escaped),
-        cmocka_unit_test(a_default_that_breaks_its_own_bounds_is_told),
+        cmocka_unit_test(a_default_that_breaks_its_own_bounds_is_reported),
         cmocka_unit_test(no_rubbish_file_crashes_the_parser),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);

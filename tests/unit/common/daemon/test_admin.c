@@ -331,7 +331,7 @@ static void without_handlers_it_is_healthy_with_an_empty_status(void **state)
     end_beside(&beside);
 }
 
-static void a_taken_port_is_told_with_its_address(void **state)
+static void a_taken_port_is_reported_with_its_address(void **state)
 {
     struct error error;
     char expected[128];
@@ -459,7 +459,7 @@ static void whoever_names_no_host_is_no_page(void **state)
 #define PATIENCE 20000 /* ms */
 
 static struct admin_question *waiting[WAITING];
-static atomic_int asked, told;
+static atomic_int asked, answered;
 
 static void ask_later(void *argument, struct admin_question *question)
 {
@@ -478,7 +478,7 @@ static int start_later(void **state)
     (void)state;
     atomic_store(&healthy, true);
     atomic_store(&asked, 0);
-    atomic_store(&told, 0);
+    atomic_store(&answered, 0);
     parse_list("127.0.0.1");
     loop = loop_create("admin", &error);
     admin = loop ? admin_create(loop_base(loop), &listen_list, &no_hosts, &later_handlers, &error) : NULL;
@@ -516,18 +516,18 @@ static void run_answers(struct task *task)
             admin_answer(waiting[i], answer_text ? packet_shared_take(answer_text) : NULL);
         waiting[i] = NULL;
     }
-    atomic_fetch_add(&told, 1);
+    atomic_fetch_add(&answered, 1);
 }
 
 /* Everybody who waits. */
 static void answer_all(const char *text)
 {
     static struct task task = {.run = run_answers};
-    int before = atomic_load(&told);
+    int before = atomic_load(&answered);
 
     answer_text = text ? packet_shared_create(text, strlen(text)) : NULL;
     loop_post(loop, &task);
-    wait_until(&told, before + 1);
+    wait_until(&answered, before + 1);
     packet_shared_release(answer_text);
 }
 
@@ -607,7 +607,7 @@ static void at_the_end_who_waits_is_let_go(void **state)
     end_task = (struct task){.run = end_then_answer};
     answer_text = packet_shared_create("{\"a\":1}", 7);
     loop_post(loop, &end_task);
-    wait_until(&told, 1);
+    wait_until(&answered, 1);
     packet_shared_release(answer_text);
     receive_all(fd);
     assert_string_equal(reply, "");
@@ -629,7 +629,7 @@ int main(void)
         WITH_ADMIN(a_body_past_the_limit_is_refused),
         WITH_ADMIN(rubbish_is_refused_and_others_are_served),
         WITH_ADMIN(without_handlers_it_is_healthy_with_an_empty_status),
-        WITH_ADMIN(a_taken_port_is_told_with_its_address),
+        WITH_ADMIN(a_taken_port_is_reported_with_its_address),
         WITH_ADMIN(every_address_and_family_of_the_list_is_served),
         WITH_ADMIN(a_loopback_port_is_not_read_by_pages_of_names_that_mean_it),
         WITH_ADMIN(a_port_that_others_reach_is_called_by_any_name_unless_they_are_listed),

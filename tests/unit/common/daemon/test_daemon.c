@@ -126,7 +126,7 @@ static bool tiny_start(struct daemon *daemon, struct error *error)
 
     if (tiny == NULL || config->fail_start) {
         free(tiny);
-        return error_set(error, ERROR_GENERAL, "the start fails as told");
+        return error_set(error, ERROR_GENERAL, "the start fails as asked");
     }
     tiny->daemon = daemon;
     tiny->timer = event_new(loop_base(daemon->loops->loops[0]), -1, EV_PERSIST, never, NULL);
@@ -522,15 +522,15 @@ static void help_version_and_markdown_need_no_configuration(void **state)
     assert_contains(out_path, "### [admin]\n");
     assert_false(contains(out_path, "Usage"));
     assert_int_equal(RUN("--help-json"), 0);
-    json_t *told = json_load_file(out_path, 0, NULL);
-    assert_string_equal(json_string_value(json_object_get(told, "file")), "/etc/reelstore/tiny.conf");
-    assert_true(json_array_size(json_object_get(told, "command_line")) > 5);
-    json_t *first = json_array_get(json_object_get(told, "options"), 0);
+    json_t *reported = json_load_file(out_path, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(reported, "file")), "/etc/reelstore/tiny.conf");
+    assert_true(json_array_size(json_object_get(reported, "command_line")) > 5);
+    json_t *first = json_array_get(json_object_get(reported, "options"), 0);
     assert_string_equal(json_string_value(json_object_get(first, "section")), "tiny");
     assert_string_equal(json_string_value(json_object_get(first, "name")), "greeting");
     assert_string_equal(json_string_value(json_object_get(first, "default")), "hello");
     assert_true(json_is_true(json_object_get(first, "reload")));
-    json_decref(told);
+    json_decref(reported);
     assert_int_equal(RUN("--version"), 0);
     assert_contains(out_path, "reel-tiny ");
 }
@@ -556,7 +556,7 @@ static void a_wrong_command_line_has_exit_code_2_and_says_what(void **state)
     assert_contains(err_path, "/etc/reelstore/tiny.conf: No such file or directory; -c FILE names another\n");
 }
 
-static void init_db_calls_the_daemon_and_tells_its_failure(void **state)
+static void init_db_calls_the_daemon_and_reports_its_failure(void **state)
 {
     struct daemon_spec spec = tiny_spec;
 
@@ -678,13 +678,13 @@ static void a_second_sigterm_also_ends_what_hangs_after_the_drain(void **state)
     assert_int_equal(access(pid_path, F_OK), -1);
 }
 
-static void a_failed_start_has_exit_code_1_and_is_told_on_stderr_and_in_the_log(void **state)
+static void a_failed_start_has_exit_code_1_and_is_reported_on_stderr_and_in_the_log(void **state)
 {
     (void)state;
     write_usual_config("fail_start = yes\n");
     assert_int_equal(RUN("-c", config_path), 1);
-    assert_contains(err_path, "reel-tiny: the start fails as told\n");
-    wait_for(log_path, "the start fails as told\n");
+    assert_contains(err_path, "reel-tiny: the start fails as asked\n");
+    wait_for(log_path, "the start fails as asked\n");
     assert_int_equal(access(pid_path, F_OK), -1);
 }
 
@@ -795,7 +795,7 @@ static void a_rotation_during_the_start_does_not_end_it(void **state)
     assert_int_equal(exit_code_of(running), 0);
 }
 
-static void the_limit_of_open_files_is_set_or_the_shortfall_is_told(void **state)
+static void the_limit_of_open_files_is_set_or_the_shortfall_is_reported(void **state)
 {
     (void)state;
     write_usual_config("");
@@ -858,7 +858,7 @@ static void an_unknown_user_is_refused(void **state)
 
 /* ---- reload ---- */
 
-static void sighup_takes_what_it_can_tells_what_it_cannot_and_notifies(void **state)
+static void sighup_takes_what_it_can_reports_what_it_cannot_and_notifies(void **state)
 {
     (void)state;
     write_usual_config("");
@@ -995,7 +995,7 @@ static void sighup_and_sigusr1_open_the_log_anew(void **state)
 
 /* ---- health, status, watchdog ---- */
 
-static void the_admin_port_tells_health_and_status(void **state)
+static void the_admin_port_shows_health_and_status(void **state)
 {
     uint16_t port = free_port();
     char option[64], answer[4096];
@@ -1030,7 +1030,7 @@ static void the_admin_port_tells_health_and_status(void **state)
     assert_int_equal(stop_daemon(), 0);
 }
 
-static void ill_health_is_the_daemons_to_tell(void **state)
+static void ill_health_is_the_daemons_to_report(void **state)
 {
     uint16_t port = free_port();
     char option[64], answer[4096];
@@ -1114,7 +1114,7 @@ static void daemonized_a_failed_start_is_the_parents_exit_code_and_text(void **s
     (void)state;
     write_usual_config("fail_start = yes\n");
     assert_int_equal(RUN("-c", config_path, "-d"), 1);
-    assert_contains(err_path, "reel-tiny: the start fails as told\n");
+    assert_contains(err_path, "reel-tiny: the start fails as asked\n");
     write_config("[tiny]\n");
     assert_int_equal(RUN("-c", config_path, "-d"), 2);
     assert_contains(err_path, "reel-tiny: -d needs a log file");
@@ -1143,30 +1143,30 @@ int main(void)
         IN_DIRECTORY(the_default_admin_port_is_the_specs_on_the_loopback_address),
         IN_DIRECTORY(help_version_and_markdown_need_no_configuration),
         IN_DIRECTORY(a_wrong_command_line_has_exit_code_2_and_says_what),
-        IN_DIRECTORY(init_db_calls_the_daemon_and_tells_its_failure),
+        IN_DIRECTORY(init_db_calls_the_daemon_and_reports_its_failure),
         IN_DIRECTORY(root_makes_the_database_as_the_user_that_is_configured),
         IN_DIRECTORY(from_start_to_end_every_hook_is_called_in_its_order),
         IN_DIRECTORY(an_interrupt_from_the_keyboard_drains_too),
         IN_DIRECTORY(a_drain_that_does_not_end_is_ended_after_the_time_limit),
         IN_DIRECTORY(a_second_sigterm_ends_at_once_with_exit_code_0_and_a_line),
         IN_DIRECTORY(a_second_sigterm_also_ends_what_hangs_after_the_drain),
-        IN_DIRECTORY(a_failed_start_has_exit_code_1_and_is_told_on_stderr_and_in_the_log),
+        IN_DIRECTORY(a_failed_start_has_exit_code_1_and_is_reported_on_stderr_and_in_the_log),
         IN_DIRECTORY(a_taken_admin_port_is_a_clear_failure_and_what_was_started_is_undone),
         IN_DIRECTORY(a_second_instance_is_refused_with_the_firsts_process_id),
         IN_DIRECTORY(a_pid_file_left_by_a_crash_is_no_obstacle),
         IN_DIRECTORY(a_broken_pipe_does_not_end_it),
-        IN_DIRECTORY(the_limit_of_open_files_is_set_or_the_shortfall_is_told),
+        IN_DIRECTORY(the_limit_of_open_files_is_set_or_the_shortfall_is_reported),
         IN_DIRECTORY(a_log_that_cannot_be_reopened_is_tried_again),
         IN_DIRECTORY(a_rotation_during_the_start_does_not_end_it),
         IN_DIRECTORY(it_becomes_the_user_and_can_still_reopen_its_log),
         IN_DIRECTORY(an_unknown_user_is_refused),
-        IN_DIRECTORY(sighup_takes_what_it_can_tells_what_it_cannot_and_notifies),
+        IN_DIRECTORY(sighup_takes_what_it_can_reports_what_it_cannot_and_notifies),
         IN_DIRECTORY(a_reload_of_a_wrong_file_keeps_the_old_configuration_and_says_so),
         IN_DIRECTORY(keys_hold_once_nothing_of_a_reload_is_refused),
         IN_DIRECTORY(overrides_hold_over_a_reload),
         IN_DIRECTORY(sighup_and_sigusr1_open_the_log_anew),
-        IN_DIRECTORY(the_admin_port_tells_health_and_status),
-        IN_DIRECTORY(ill_health_is_the_daemons_to_tell),
+        IN_DIRECTORY(the_admin_port_shows_health_and_status),
+        IN_DIRECTORY(ill_health_is_the_daemons_to_report),
         IN_DIRECTORY(a_loop_that_hangs_stops_the_watchdogs_notices_until_it_answers),
         IN_DIRECTORY(daemonized_the_parent_returns_when_the_child_is_ready),
         IN_DIRECTORY(daemonized_a_failed_start_is_the_parents_exit_code_and_text),

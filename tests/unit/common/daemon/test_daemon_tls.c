@@ -122,10 +122,10 @@ static int64_t certificate_end(void)
 }
 
 /* OPTION over what the file says: a start, which must end with CODE. */
-static void assert_ends(const char *option, int code, const char *file, const char *told)
+static void assert_ends(const char *option, int code, const char *file, const char *message)
 {
     assert_int_equal(real_daemon_run(&tracker, option), code);
-    assert_true(file_has(tracker.directory, file, told));
+    assert_true(file_has(tracker.directory, file, message));
 }
 
 static void a_certificate_that_ends_soon_or_has_ended_degrades_the_health(void **state)
@@ -212,7 +212,7 @@ static void what_cannot_start_says_why(void **state)
     real_daemon_stop(&tracker);
 }
 
-static void its_options_are_told_in_every_form(void **state)
+static void its_options_are_shown_in_every_form(void **state)
 {
     (void)state;
     start("good", "");
@@ -269,7 +269,7 @@ int main(void)
         TLS_TEST(a_reload_with_a_bad_certificate_or_bad_keys_leaves_all_as_it_was),
         TLS_TEST(who_does_not_prove_an_identity_is_refused_where_it_is_required),
         TLS_TEST(what_cannot_start_says_why),
-        TLS_TEST(its_options_are_told_in_every_form),
+        TLS_TEST(its_options_are_shown_in_every_form),
         TLS_TEST(it_confines_itself_where_the_kernel_can),
         TLS_TEST(without_keys_it_warns_that_everybody_may_do_everything),
     };

@@ -68,14 +68,14 @@ static void every_row_fills_its_own_member(void **state)
     config_clear(tables, &config);
 }
 
-static void assert_refused(const char *override, const char *told)
+static void assert_refused(const char *override, const char *message)
 {
     struct sample_config config;
     struct error error;
     load(&config, override);
     assert_false(check(&config, &error));
-    if (strstr(error.text, told) == NULL)
-        fail_msg("\"%s\" does not tell \"%s\"", error.text, told);
+    if (strstr(error.text, message) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", error.text, message);
     config_clear(tables, &config);
 }
 
@@ -231,7 +231,7 @@ static void release(void *argument)
     answer(((struct sample *)argument)->held);
 }
 
-static void it_answers_and_ticks_and_tells_its_status(void **state)
+static void it_answers_and_ticks_and_shows_its_status(void **state)
 {
     struct sample sample;
     (void)state;
@@ -321,7 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_fills_its_own_member),
         cmocka_unit_test(what_the_rows_cannot_say_is_refused_with_the_name_of_the_option),
-        cmocka_unit_test(it_answers_and_ticks_and_tells_its_status),
+        cmocka_unit_test(it_answers_and_ticks_and_shows_its_status),
         cmocka_unit_test(a_drain_waits_for_the_request_and_ends_on_the_main_loop),
         cmocka_unit_test(a_reload_shortens_the_idle_time_of_open_connections),
         cmocka_unit_test(a_start_that_fails_in_the_middle_is_undone),

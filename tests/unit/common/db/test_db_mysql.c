@@ -457,7 +457,7 @@ static void what_another_attempt_cannot_help_is_permanent(void **state)
     db_close(db);
 }
 
-static void a_wrong_password_and_a_missing_database_are_permanent_and_told(void **state)
+static void a_wrong_password_and_a_missing_database_are_permanent_and_reported(void **state)
 {
     struct statement_job read = PLAIN("SELECT 1");
     char reason[ERROR_TEXT_SIZE], other[256];
@@ -1093,7 +1093,7 @@ int main(void)
         IN_TRANSACTION(reading_may_end_early_and_the_connection_goes_on),
         IN_TRANSACTION(refused_rows_are_constraints),
         IN_TRANSACTION(what_another_attempt_cannot_help_is_permanent),
-        WITH_TABLE(a_wrong_password_and_a_missing_database_are_permanent_and_told),
+        WITH_TABLE(a_wrong_password_and_a_missing_database_are_permanent_and_reported),
         WITH_TABLE(the_socket_of_the_url_is_used),
         WITH_TABLE(both_sides_of_a_deadlock_end_well),
         WITH_TABLE(a_lock_that_others_hold_is_transient_and_not_a_lost_connection),

@@ -643,7 +643,7 @@ static void a_file_that_may_not_be_written_is_permanent(void **state)
     assert_non_null(strstr(insert.job.error.text, "Permission denied"));
 }
 
-static void a_full_disk_is_told_as_such_and_nothing_is_stored(void **state)
+static void a_full_disk_is_reported_as_such_and_nothing_is_stored(void **state)
 {
     struct fixture *fixture = *state;
     static char large[200000];
@@ -1354,7 +1354,7 @@ int main(void)
         WITH_FILE(a_file_that_is_no_database_is_permanent_and_a_repaired_one_is_used),
         WITH_FILE(a_file_that_was_replaced_is_opened_anew),
         WITH_FILE(a_file_that_may_not_be_written_is_permanent),
-        WITH_FILE(a_full_disk_is_told_as_such_and_nothing_is_stored),
+        WITH_FILE(a_full_disk_is_reported_as_such_and_nothing_is_stored),
         WITH_FILE(a_transaction_counts_when_it_is_committed_and_only_then),
         WITH_FILE(a_transaction_goes_on_after_a_refused_row),
         WITH_FILE(a_transaction_that_failed_takes_nothing_more),

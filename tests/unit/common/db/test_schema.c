@@ -41,11 +41,11 @@ static void apply_quietly(const char *url, const struct schema_scripts *scripts)
         fail_msg("%s", error.text);
 }
 
-static void expect_told(char *told, const char *text)
+static void expect_output(char *output, const char *text)
 {
-    if (strstr(told, text) == NULL)
-        fail_msg("\"%s\" is not in:\n%s", text, told);
-    free(told);
+    if (strstr(output, text) == NULL)
+        fail_msg("\"%s\" is not in:\n%s", text, output);
+    free(output);
 }
 
 static void expect_equal(char *a, char *b)
@@ -129,17 +129,17 @@ static void a_fresh_file_gets_every_table_and_a_second_run_does_nothing(void **s
     struct place *place = *state;
     char *before;
 
-    expect_told(apply(place->url, &tracker_schema), "tracker: created table t_router\n");
-    expect_told(apply(place->url, &idserver_schema), "idserver: created table t_id_gen\n");
-    expect_told(apply(place->url, &storage_schema), "storage: created table t_file_03\n");
+    expect_output(apply(place->url, &tracker_schema), "tracker: created table t_router\n");
+    expect_output(apply(place->url, &idserver_schema), "idserver: created table t_id_gen\n");
+    expect_output(apply(place->url, &storage_schema), "storage: created table t_file_03\n");
     expect_equal(shell(place, "SELECT group_name, state, weight FROM t_groups_info"),
                  strdup("group001|0|100\n"));
     run_shell(place,
               "INSERT INTO t_router (appid, userid, group_name) VALUES ('tnvideo', 'alice', 'group001')");
     before = shape(place);
-    expect_told(apply(place->url, &tracker_schema), "is up to date: nothing to do\n");
-    expect_told(apply(place->url, &idserver_schema), "nothing to do");
-    expect_told(apply(place->url, &storage_schema), "nothing to do");
+    expect_output(apply(place->url, &tracker_schema), "is up to date: nothing to do\n");
+    expect_output(apply(place->url, &idserver_schema), "nothing to do");
+    expect_output(apply(place->url, &storage_schema), "nothing to do");
     expect_equal(shape(place), before);
     expect_equal(shell(place, "SELECT COUNT(*) FROM t_router"), strdup("1\n"));
     expect_equal(shell(place, "PRAGMA journal_mode"), strdup("wal\n"));
@@ -194,7 +194,7 @@ static void a_file_id_is_unique_to_its_user_and_application(void **state)
     assert_int_equal(sqlite3_close(handle), SQLITE_OK);
 }
 
-static void a_changed_row_tells_when(void **state)
+static void a_changed_row_shows_when(void **state)
 {
     struct place *place = *state;
 
@@ -206,7 +206,7 @@ static void a_changed_row_tells_when(void **state)
                  strdup("1\n1\n"));
 }
 
-static void a_script_that_is_wrong_is_told_with_its_line_and_leaves_nothing(void **state)
+static void a_script_that_is_wrong_is_reported_with_its_line_and_leaves_nothing(void **state)
 {
     static const struct {
         const char *text, *said;
@@ -246,7 +246,7 @@ static void semicolons_in_texts_comments_and_triggers_end_no_statement(void **st
     struct schema_scripts scripts = {.name = "tricky", .sqlite = script};
     struct place *place = *state;
 
-    expect_told(apply(place->url, &scripts), "(steps: 4)");
+    expect_output(apply(place->url, &scripts), "(steps: 4)");
     expect_equal(shell(place, "SELECT b FROM a UNION ALL SELECT b FROM log"), strdup("x;'y\nEND;\n2\n"));
 }
 
@@ -265,7 +265,7 @@ static void conditions_decide_and_several_must_all_hold(void **state)
         "-- @if trigger t\nINSERT INTO seen VALUES ('trigger');\n"
         "-- @if rows SELECT 1 FROM a WHERE b = 'x'\nINSERT INTO seen VALUES ('rows');\n"
         "-- @unless rows SELECT 1 FROM a\nINSERT INTO seen VALUES ('no rows');\n"
-        "-- @say never told\nUPDATE seen SET what = '' WHERE what = 'none';\n"
+        "-- @say never printed\nUPDATE seen SET what = '' WHERE what = 'none';\n"
         "INSERT INTO seen VALUES ('always');\n";
     struct schema_scripts scripts = {.name = "mixed",
                                      .sqlite = "CREATE TABLE a (id INTEGER PRIMARY KEY, b TEXT);\n"
@@ -273,10 +273,10 @@ static void conditions_decide_and_several_must_all_hold(void **state)
                                                "INSERT INTO a (b) VALUES ('x');",
                                      .sqlite_upgrade = script};
     struct place *place = *state;
-    char *told = apply(place->url, &scripts);
+    char *output = apply(place->url, &scripts);
 
-    assert_null(strstr(told, "never told"));
-    expect_told(told, "mixed: added c\n");
+    assert_null(strstr(output, "never printed"));
+    expect_output(output, "mixed: added c\n");
     expect_equal(shell(place, "SELECT what FROM seen"), strdup("index\nkey\ntype\ntext\nrows\nalways\n"));
 }
 
@@ -288,15 +288,15 @@ static void rows_that_were_damaged_and_deleted_get_the_status_that_says_both(voi
     run_shell(place,
               "INSERT INTO t_file_02 (id, status, deleted_at) VALUES ('both', 3, 7), ('damaged', 3, 0), "
               "('deleted', 1, 7), ('normal', 0, 0), ('old', NULL, 0)");
-    expect_told(
+    expect_output(
         apply(place->url, &storage_schema),
         "storage: t_file_02: files that are damaged and deleted have a status of their own (rows: 1)\n");
     expect_equal(shell(place, "SELECT id, status, deleted_at FROM t_file_02 ORDER BY id"),
                  strdup("both|4|7\ndamaged|3|0\ndeleted|1|7\nnormal|0|0\nold|NULL|0\n"));
-    expect_told(apply(place->url, &storage_schema), "nothing to do");
+    expect_output(apply(place->url, &storage_schema), "nothing to do");
 }
 
-static void a_url_that_is_wrong_or_a_place_that_cannot_be_is_told(void **state)
+static void a_url_that_is_wrong_or_a_place_that_cannot_be_is_reported(void **state)
 {
     struct place *place = *state;
     struct error error = {0};
@@ -525,7 +525,7 @@ static const struct {
 static void a_missing_database_is_created_and_a_second_run_does_nothing(void **state)
 {
     (void)state;
-    expect_told(apply(url_of("reel_a"), &tracker_schema), "tracker: created database reel_a\n");
+    expect_output(apply(url_of("reel_a"), &tracker_schema), "tracker: created database reel_a\n");
     for (size_t i = 0; i < ARRAY_SIZE(daemons); i++)
         free(apply(url_of("reel_a"), daemons[i].scripts));
     expect_equal(mariadb_server_read(&server, "reel_a", "SHOW TABLES"),
@@ -535,10 +535,10 @@ static void a_missing_database_is_created_and_a_second_run_does_nothing(void **s
         mariadb_server_read(&server, "reel_a", "SELECT group_name, state, weight FROM t_groups_info"),
         strdup("group001|0|100\n"));
     for (size_t i = 0; i < ARRAY_SIZE(daemons); i++)
-        expect_told(apply(url_of("reel_a"), daemons[i].scripts), "is up to date: nothing to do\n");
+        expect_output(apply(url_of("reel_a"), daemons[i].scripts), "is up to date: nothing to do\n");
 }
 
-static void a_database_that_may_not_be_created_is_told_without_the_password(void **state)
+static void a_database_that_may_not_be_created_is_reported_without_the_password(void **state)
 {
     struct error error = {0};
 
@@ -565,7 +565,7 @@ static void on_mysql_the_scripts_give_the_same_by_hand_fresh_and_upgraded(void *
         by_hand("reel_b", daemons[i].scripts->mysql);
         by_hand("reel_b", daemons[i].scripts->mysql_upgrade);
         expect_equal(shape_of("reel_b"), strdup(fresh));
-        expect_told(apply(url_of("reel_b"), daemons[i].scripts), "nothing to do");
+        expect_output(apply(url_of("reel_b"), daemons[i].scripts), "nothing to do");
 
         make_legacy("reel_b", daemons[i].legacy);
         apply_quietly(url_of("reel_b"), daemons[i].scripts);
@@ -586,7 +586,7 @@ static void an_upgrade_keeps_every_file_and_every_number(void **state)
         free(apply(url_of("reel_a"), daemons[i].scripts));
         after = rows_of("reel_a");
         expect_equal(strdup(after), before);
-        expect_told(apply(url_of("reel_a"), daemons[i].scripts), "nothing to do");
+        expect_output(apply(url_of("reel_a"), daemons[i].scripts), "nothing to do");
         expect_equal(rows_of("reel_a"), after);
     }
     make_legacy("reel_a", legacy_storage);
@@ -605,17 +605,17 @@ static void an_upgrade_keeps_every_file_and_every_number(void **state)
 
 static void an_upgrade_of_the_router_keeps_what_the_predecessor_would_have_found(void **state)
 {
-    char *told, *after;
+    char *output, *after;
 
     (void)state;
     make_legacy("reel_a", legacy_tracker);
-    told = apply(url_of("reel_a"), &tracker_schema);
-    assert_non_null(strstr(told,
+    output = apply(url_of("reel_a"), &tracker_schema);
+    assert_non_null(strstr(output,
                            "t_router: copied rows that the predecessor never found to t_router_duplicates "
                            "(rows: 5)\n"));
     assert_non_null(
-        strstr(told, "t_groups_info: copied duplicate groups to t_groups_info_duplicates (rows: 1)\n"));
-    free(told);
+        strstr(output, "t_groups_info: copied duplicate groups to t_groups_info_duplicates (rows: 1)\n"));
+    free(output);
     expect_equal(mariadb_server_read(
                      &server, "reel_a",
                      "SELECT id, appid, CONCAT('[', userid, ']'), group_name, update_time FROM t_router "
@@ -644,21 +644,21 @@ static void an_upgrade_of_the_router_keeps_what_the_predecessor_would_have_found
         mariadb_server_read(&server, "reel_a", "SELECT id, group_name, weight, state FROM t_groups_info"),
         strdup("1|group001|100|0\n2|group002|100|0\n4|NULL|100|0\n5|Group002|100|0\n6|group003|100|0\n"));
     after = rows_of("reel_a");
-    expect_told(apply(url_of("reel_a"), &tracker_schema), "nothing to do");
+    expect_output(apply(url_of("reel_a"), &tracker_schema), "nothing to do");
     expect_equal(rows_of("reel_a"), after);
 }
 
 static void a_table_without_duplicates_is_upgraded_without_a_word_of_them(void **state)
 {
-    char *told;
+    char *output;
 
     (void)state;
     make_legacy("reel_a", legacy_tracker);
     by_hand("reel_a",
             "DELETE FROM t_router WHERE id IN (2, 4, 5, 13, 14); DELETE FROM t_groups_info WHERE id = 3");
-    told = apply(url_of("reel_a"), &tracker_schema);
-    assert_null(strstr(told, "duplicate"));
-    free(told);
+    output = apply(url_of("reel_a"), &tracker_schema);
+    assert_null(strstr(output, "duplicate"));
+    free(output);
     expect_equal(mariadb_server_read(&server, "reel_a", "SHOW TABLES"), strdup("t_groups_info\nt_router\n"));
 }
 
@@ -695,7 +695,7 @@ static void expect_any_stop_is_harmless(const struct schema_scripts *scripts, co
         apply_quietly(url_of("reel_a"), scripts);
         expect_equal(rows_of("reel_a"), strdup(rows));
         expect_equal(shape_of("reel_a"), strdup(table_shape));
-        expect_told(apply(url_of("reel_a"), scripts), "nothing to do");
+        expect_output(apply(url_of("reel_a"), scripts), "nothing to do");
         free(cut);
         stops++;
     }
@@ -842,13 +842,13 @@ int main(void)
         ON_SQLITE(by_hand_the_scripts_give_the_same_file),
         ON_SQLITE(the_first_group_is_added_to_an_empty_table_only),
         ON_SQLITE(a_file_id_is_unique_to_its_user_and_application),
-        ON_SQLITE(a_changed_row_tells_when),
-        ON_SQLITE(a_script_that_is_wrong_is_told_with_its_line_and_leaves_nothing),
+        ON_SQLITE(a_changed_row_shows_when),
+        ON_SQLITE(a_script_that_is_wrong_is_reported_with_its_line_and_leaves_nothing),
         ON_SQLITE(semicolons_in_texts_comments_and_triggers_end_no_statement),
         ON_SQLITE(conditions_decide_and_several_must_all_hold),
-        ON_SQLITE(a_url_that_is_wrong_or_a_place_that_cannot_be_is_told),
+        ON_SQLITE(a_url_that_is_wrong_or_a_place_that_cannot_be_is_reported),
         ON_MYSQL(a_missing_database_is_created_and_a_second_run_does_nothing),
-        ON_MYSQL(a_database_that_may_not_be_created_is_told_without_the_password),
+        ON_MYSQL(a_database_that_may_not_be_created_is_reported_without_the_password),
         ON_MYSQL(on_mysql_the_scripts_give_the_same_by_hand_fresh_and_upgraded),
         ON_MYSQL(an_upgrade_keeps_every_file_and_every_number),
         ON_MYSQL(an_upgrade_of_the_router_keeps_what_the_predecessor_would_have_found),

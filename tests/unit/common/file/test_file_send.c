@@ -350,7 +350,7 @@ static void the_loop_sends_what_is_cached_and_a_worker_what_is_not(void **state)
     assert_true(metric_value(jobs) > before);
 }
 
-static void a_file_shorter_than_told_is_an_io_error_that_names_the_offset(void **state)
+static void a_file_shorter_than_announced_is_an_io_error_that_names_the_offset(void **state)
 {
     (void)state;
     make_file(100000);
@@ -640,8 +640,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(ranges_arrive_byte_for_byte, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_loop_sends_what_is_cached_and_a_worker_what_is_not, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(a_file_shorter_than_told_is_an_io_error_that_names_the_offset, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_file_shorter_than_announced_is_an_io_error_that_names_the_offset,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_cannot_be_read_is_an_io_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_peer_that_goes_is_a_connection_error, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_peer_that_takes_nothing_is_a_timeout, set_up, tear_down),

@@ -126,7 +126,7 @@ static void a_file_that_ends_inside_is_short(void **state)
     assert_int_equal(fixture->window.sent, 100);
 }
 
-static void the_end_that_failed_is_told(void **state)
+static void the_end_that_failed_is_named(void **state)
 {
     struct fixture *fixture = *state;
     int directory = open("/tmp", O_RDONLY | O_DIRECTORY);
@@ -238,7 +238,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_full_socket_takes_part_and_the_rest_later, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_ends_inside_is_short, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_end_that_failed_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_end_that_failed_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_just_written_is_cached, setup, teardown),
         cmocka_unit_test_setup_teardown(a_window_of_which_the_end_must_be_read_is_not_cached, setup,
                                         teardown),

@@ -265,7 +265,7 @@ static void free_event(struct task *task)
     owner->count++;
 }
 
-static void who_has_events_is_told_before_the_base_is_freed(void **state)
+static void who_has_events_is_called_before_the_base_is_freed(void **state)
 {
     static const struct timeval later = {.tv_sec = 1000};
     struct owner first = {.task.run = free_event}, second = first, third = first;
@@ -363,7 +363,7 @@ static void a_loop_thread_has_its_name_and_takes_no_signals(void **state)
     assert_false(sigismember(&ours, SIGTERM));
 }
 
-static void a_loop_tells_the_monotonic_time(void **state)
+static void a_loop_knows_the_monotonic_time(void **state)
 {
     struct loop *loop = new_loop();
     int64_t before = clock_monotonic_ms();
@@ -382,11 +382,11 @@ int main(void)
         cmocka_unit_test(a_task_may_free_itself),
         cmocka_unit_test(tasks_posted_before_the_stop_still_run),
         cmocka_unit_test(tasks_of_a_loop_that_never_ran_run_at_its_end),
-        cmocka_unit_test(who_has_events_is_told_before_the_base_is_freed),
+        cmocka_unit_test(who_has_events_is_called_before_the_base_is_freed),
         cmocka_unit_test(loops_of_a_group_may_post_to_each_other_until_the_end),
         cmocka_unit_test(a_group_has_a_loop_for_each_core_by_default),
         cmocka_unit_test(a_loop_thread_has_its_name_and_takes_no_signals),
-        cmocka_unit_test(a_loop_tells_the_monotonic_time),
+        cmocka_unit_test(a_loop_knows_the_monotonic_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

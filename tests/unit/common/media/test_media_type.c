@@ -39,7 +39,7 @@ static void a_missing_or_vague_row_is_repaired_from_names_then_content(void **st
     assert_string_equal(choose("application/octet-stream", "seg1.ts", "", NULL), "video/mp2t");
 }
 
-static void a_container_that_holds_several_kinds_is_told_by_the_name(void **state)
+static void a_container_that_holds_several_kinds_is_recognised_by_the_name(void **state)
 {
     (void)state;
     assert_string_equal(choose("video/mp4", "song.m4a", "", NULL), "audio/mp4");
@@ -71,7 +71,7 @@ static void names_without_an_extension_have_no_type(void **state)
     assert_string_equal(media_type_by_name("a.b.flac"), "audio/flac");
 }
 
-static void the_first_bytes_tell_the_kind(void **state)
+static void the_first_bytes_show_the_kind(void **state)
 {
     static const struct {
         const char *bytes;
@@ -197,7 +197,7 @@ static void text_in_utf_16_is_no_sound(void **state)
     assert_null(media_signature_find("\xfe\xff\x00\x41\x00\x42", 6));
 }
 
-static void content_is_told_by_its_signature_then_by_a_name_that_does_not_belie_it(void **state)
+static void content_is_recognised_by_its_signature_then_by_a_name_that_does_not_belie_it(void **state)
 {
     static const struct {
         const char *bytes;
@@ -294,7 +294,7 @@ static void utf_8_is_told_from_what_only_looks_like_it(void **state)
     }
 }
 
-static void bytes_that_tell_nothing_and_cut_magics_give_no_type(void **state)
+static void bytes_that_say_nothing_and_cut_magics_give_no_type(void **state)
 {
     (void)state;
     assert_null(media_signature_find("", 0));
@@ -312,18 +312,18 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_precise_row_stays_in_its_registered_spelling),
         cmocka_unit_test(a_missing_or_vague_row_is_repaired_from_names_then_content),
-        cmocka_unit_test(a_container_that_holds_several_kinds_is_told_by_the_name),
+        cmocka_unit_test(a_container_that_holds_several_kinds_is_recognised_by_the_name),
         cmocka_unit_test(a_row_that_could_break_a_header_is_not_used),
         cmocka_unit_test(names_without_an_extension_have_no_type),
-        cmocka_unit_test(the_first_bytes_tell_the_kind),
+        cmocka_unit_test(the_first_bytes_show_the_kind),
         cmocka_unit_test(a_transport_stream_is_known_by_its_packets),
         cmocka_unit_test(an_mpeg_frame_must_be_followed_by_another),
         cmocka_unit_test(text_in_utf_16_is_no_sound),
-        cmocka_unit_test(content_is_told_by_its_signature_then_by_a_name_that_does_not_belie_it),
+        cmocka_unit_test(content_is_recognised_by_its_signature_then_by_a_name_that_does_not_belie_it),
         cmocka_unit_test(every_extension_is_found),
         cmocka_unit_test(what_says_nothing_is_generic),
         cmocka_unit_test(utf_8_is_told_from_what_only_looks_like_it),
-        cmocka_unit_test(bytes_that_tell_nothing_and_cut_magics_give_no_type),
+        cmocka_unit_test(bytes_that_say_nothing_and_cut_magics_give_no_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

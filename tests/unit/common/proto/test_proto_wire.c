@@ -291,7 +291,7 @@ static void a_time_of_expiry_stands_behind_the_content_type(void **state)
 {
     static const uint8_t expected[9] = {'E', 0, 0, 0, 0, 0x6B, 0x49, 0xD2, 0};
     struct proto_put put = {.expires = 0x6B49D200, .content_type = "video/mp4", .group = "group001"}, got;
-    struct proto_stat stat = {.expires = 0x6B49D200, .content_type = "video/mp4"}, told;
+    struct proto_stat stat = {.expires = 0x6B49D200, .content_type = "video/mp4"}, unpacked;
     uint8_t body[PROTO_PUT_SIZE], reply[PROTO_STAT_REPLY_SIZE];
     struct error error = {0};
     (void)state;
@@ -329,18 +329,18 @@ static void a_time_of_expiry_stands_behind_the_content_type(void **state)
 
     assert_true(proto_stat_reply_pack(reply, &stat, NULL));
     assert_memory_equal(reply + 161, expected, sizeof(expected));
-    assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &told, &error));
-    assert_int_equal(told.expires, 0x6B49D200);
-    assert_string_equal(told.content_type, "video/mp4");
+    assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &unpacked, &error));
+    assert_int_equal(unpacked.expires, 0x6B49D200);
+    assert_string_equal(unpacked.content_type, "video/mp4");
     put_be64(reply + 162, (uint64_t)-5); /* no time of a row */
-    assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &told, &error));
-    assert_int_equal(told.expires, 0);
+    assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &unpacked, &error));
+    assert_int_equal(unpacked.expires, 0);
     for (size_t length = PROTO_STAT_TYPE_MAX; length <= PROTO_STAT_TYPE_MAX + 1; length++) {
         memset(stat.content_type, 'x', length);
         assert_true(proto_stat_reply_pack(reply, &stat, NULL));
-        assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &told, &error));
-        assert_int_equal(strlen(told.content_type), length);
-        assert_int_equal(told.expires, length == PROTO_STAT_TYPE_MAX ? 0x6B49D200 : 0);
+        assert_true(proto_stat_reply_unpack(reply, sizeof(reply), &unpacked, &error));
+        assert_int_equal(strlen(unpacked.content_type), length);
+        assert_int_equal(unpacked.expires, length == PROTO_STAT_TYPE_MAX ? 0x6B49D200 : 0);
     }
 }
 
@@ -378,7 +378,7 @@ static void quotas_match_a_hand_written_vector(void **state)
                                 .bytes = 258,
                                 .files = -1,
                                 .own_bytes = true},
-                       told;
+                       unpacked;
     uint8_t body[PROTO_SET_QUOTA_SIZE], reply[PROTO_QUOTA_REPLY_SIZE];
     struct error error = {0};
     (void)state;
@@ -394,11 +394,12 @@ static void quotas_match_a_hand_written_vector(void **state)
     assert_false(proto_set_quota_unpack(body, sizeof(body) - 1, &got, &error));
     assert_true(proto_quota_pack(reply, &quota, NULL));
     assert_true(reply[7] == 5 && reply[8] == 0xFF && reply[22] == 1 && reply[32] == 1 && reply[33] == 0);
-    assert_true(proto_quota_unpack(reply, sizeof(reply), &told, &error));
-    assert_true(told.bytes_used == 5 && told.files_used == -1 && told.bytes == 258 && told.files == -1);
-    assert_true(told.own_bytes && !told.own_files);
+    assert_true(proto_quota_unpack(reply, sizeof(reply), &unpacked, &error));
+    assert_true(unpacked.bytes_used == 5 && unpacked.files_used == -1 && unpacked.bytes == 258 &&
+                unpacked.files == -1);
+    assert_true(unpacked.own_bytes && !unpacked.own_files);
     put_be64(reply + 16, (uint64_t)PROTO_QUOTA_DEFAULT);
-    assert_false(proto_quota_unpack(reply, sizeof(reply), &told, &error));
+    assert_false(proto_quota_unpack(reply, sizeof(reply), &unpacked, &error));
 }
 
 static void stat_and_list_entries_match_a_hand_written_vector(void **state)

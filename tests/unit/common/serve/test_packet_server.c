@@ -564,7 +564,7 @@ static void a_peer_that_never_reads_its_small_files_is_cut(void **state)
     finish();
 }
 
-static void a_file_shorter_than_told_cuts_the_connection(void **state)
+static void a_file_shorter_than_announced_cuts_the_connection(void **state)
 {
     int fd;
 
@@ -628,7 +628,7 @@ int main(void)
         cmocka_unit_test(small_files_arrive_whole_at_a_peer_that_reads_late),
         cmocka_unit_test(a_half_closed_peer_that_reads_late_gets_all_its_files),
         cmocka_unit_test(a_peer_that_never_reads_its_small_files_is_cut),
-        cmocka_unit_test(a_file_shorter_than_told_cuts_the_connection),
+        cmocka_unit_test(a_file_shorter_than_announced_cuts_the_connection),
         cmocka_unit_test(a_slow_reader_is_not_cut_while_it_reads),
     };
 

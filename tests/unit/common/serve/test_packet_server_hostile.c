@@ -306,7 +306,7 @@ static long get_throttled(int fd)
     return strtol(wait + strlen("try again in "), NULL, 10);
 }
 
-static void who_asks_too_often_is_told_how_long_to_wait(void **state)
+static void who_asks_too_often_learns_how_long_to_wait(void **state)
 {
     struct address address;
     struct packet_server_options options = default_options(&address);
@@ -349,7 +349,7 @@ int main(void)
         cmocka_unit_test(unread_replies_cost_those_that_wait_longest),
         cmocka_unit_test(a_shared_reply_counts_once_however_many_wait_for_it),
         cmocka_unit_test(a_refused_upload_that_never_ends_lingers_for_a_second_more),
-        cmocka_unit_test(who_asks_too_often_is_told_how_long_to_wait),
+        cmocka_unit_test(who_asks_too_often_learns_how_long_to_wait),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -294,7 +294,7 @@ static void without_what_must_come_before_tls_nobody_passes(void **state)
                 0); /* no answer; a reset where bytes were left unread */
 }
 
-static void whoever_speaks_no_tls_is_told_so(void **state)
+static void whoever_speaks_no_tls_gets_an_answer_that_says_so(void **state)
 {
     struct world *world = *state;
     struct transport *guest;
@@ -424,7 +424,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_comes_before_tls_is_taken_first, setup, teardown),
         cmocka_unit_test_setup_teardown(without_what_must_come_before_tls_nobody_passes, setup, teardown),
-        cmocka_unit_test_setup_teardown(whoever_speaks_no_tls_is_told_so, setup, teardown),
+        cmocka_unit_test_setup_teardown(whoever_speaks_no_tls_gets_an_answer_that_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(so_many_are_under_way_and_the_slow_give_way, setup, teardown),
         cmocka_unit_test_setup_teardown(whoever_stands_still_alone_stays_until_the_time_is_over, setup,
                                         teardown),

@@ -303,7 +303,7 @@ static void what_was_decrypted_and_not_read_is_known(void **state)
     assert_int_equal(errno, EAGAIN);
 }
 
-/* What is less than there was room for stands for an empty socket, which its events tell of. */
+/* What is less than there was room for stands for an empty socket, of which its events come. */
 static void of_several_records_all_come_that_are_there(void **state)
 {
     struct world *world = *state;

@@ -400,7 +400,7 @@ static void test_sound_alone_is_a_variant_of_its_own(void **state)
     media_film_release(set.items[0].film);
 }
 
-static void test_info_tells_of_every_track(void **state)
+static void test_info_names_every_track(void **state)
 {
     struct media_buffer out = {0};
     struct media_film *film = film_of_many();
@@ -961,7 +961,7 @@ int main(void)
         cmocka_unit_test(test_renditions_and_sounds_are_listed),
         cmocka_unit_test(test_descriptions_of_quicktime_are_read),
         cmocka_unit_test(test_sound_alone_is_a_variant_of_its_own),
-        cmocka_unit_test(test_info_tells_of_every_track),
+        cmocka_unit_test(test_info_names_every_track),
         cmocka_unit_test(test_timed_text_becomes_webvtt),
         cmocka_unit_test(test_a_compressed_text_is_what_it_was),
         cmocka_unit_test(test_fragments_become_ranges_at_key_frames),

@@ -271,7 +271,7 @@ static void a_file_that_nobody_described_is_known_by_its_first_bytes(void **stat
     stop_daemon(test);
 }
 
-static void a_time_in_the_future_is_not_told(void **state)
+static void a_time_in_the_future_is_not_shown(void **state)
 {
     struct daemon_under_test *test = *state;
     struct http_answer answer;
@@ -895,7 +895,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(files_come_whole_with_the_fields_of_their_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_nobody_described_is_known_by_its_first_bytes, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(a_time_in_the_future_is_not_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_time_in_the_future_is_not_shown, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_lies_below_a_playlist, setup, teardown),
         cmocka_unit_test_setup_teardown(the_fields_of_dlna_come_when_they_are_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_link_cannot_make_a_page_of_a_file, setup, teardown),

@@ -180,7 +180,7 @@ static void a_refusal_comes_before_content_that_was_not_sent(void **state)
     close(fd);
 }
 
-static void who_sends_nothing_more_is_told_so(void **state)
+static void who_sends_nothing_more_gets_an_answer_that_says_so(void **state)
 {
     static const char *const heads[] = {
         "PUT " BASE "/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n0123",
@@ -597,7 +597,7 @@ int main(void)
         cmocka_unit_test(contents_have_the_digest_that_was_stated),
         cmocka_unit_test(what_cannot_be_stored_is_refused),
         cmocka_unit_test(a_refusal_comes_before_content_that_was_not_sent),
-        cmocka_unit_test(who_sends_nothing_more_is_told_so),
+        cmocka_unit_test(who_sends_nothing_more_gets_an_answer_that_says_so),
         cmocka_unit_test(forms_are_taken_as_pages_send_them),
         cmocka_unit_test(chunks_become_the_content),
         cmocka_unit_test(forms_may_come_in_chunks),

@@ -33,7 +33,7 @@ static enum proxy_header_state parse(const void *bytes, size_t size, size_t *use
     return state;
 }
 
-static void a_line_tells_the_client(void **state)
+static void a_line_names_the_client(void **state)
 {
     static const struct {
         const char *line, *peer; /* NULL: broken */
@@ -69,7 +69,7 @@ static void a_line_tells_the_client(void **state)
     }
 }
 
-static void the_binary_form_tells_the_client(void **state)
+static void the_binary_form_names_the_client(void **state)
 {
     static const char magic[] = "\r\n\r\n\0\r\nQUIT\n";
     static const struct {
@@ -188,8 +188,8 @@ static void only_the_last_of_very_many_entries_count(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_line_tells_the_client),
-        cmocka_unit_test(the_binary_form_tells_the_client),
+        cmocka_unit_test(a_line_names_the_client),
+        cmocka_unit_test(the_binary_form_names_the_client),
         cmocka_unit_test(a_peer_is_named_by_its_numeric_address),
         cmocka_unit_test(the_last_entry_that_no_trusted_proxy_made_is_the_client),
         cmocka_unit_test(only_the_last_of_very_many_entries_count),

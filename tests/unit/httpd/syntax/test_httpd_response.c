@@ -55,7 +55,7 @@ static void the_connection_field_stands_only_where_the_version_means_the_opposit
     }
 }
 
-static void what_does_not_fit_is_told_and_nothing_is_overrun(void **state)
+static void what_does_not_fit_is_reported_and_nothing_is_overrun(void **state)
 {
     char bytes[8] = "zzzzzzz";
     struct http_output out = output(bytes, 4);
@@ -190,7 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_head_is_written_as_the_standard_says),
         cmocka_unit_test(the_connection_field_stands_only_where_the_version_means_the_opposite),
-        cmocka_unit_test(what_does_not_fit_is_told_and_nothing_is_overrun),
+        cmocka_unit_test(what_does_not_fit_is_reported_and_nothing_is_overrun),
         cmocka_unit_test(numbers_are_written_in_decimal),
         cmocka_unit_test(a_segment_is_encoded_where_it_must_be),
         cmocka_unit_test(the_date_follows_the_clock),

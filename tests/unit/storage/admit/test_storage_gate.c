@@ -16,20 +16,20 @@ struct visitor {
     struct gate_waiter waiter;
     struct gate *gate;
     int number;
-    bool told, entered;
+    bool answered, entered;
 };
 
 static int order[WAITERS];
-static atomic_int told;
+static atomic_int answered;
 
 static void on_done(struct gate_waiter *waiter, bool entered)
 {
     struct visitor *visitor = CONTAINER_OF(waiter, struct visitor, waiter);
-    assert_false(visitor->told);
-    visitor->told = true;
+    assert_false(visitor->answered);
+    visitor->answered = true;
     visitor->entered = entered;
-    order[atomic_load(&told)] = visitor->number;
-    atomic_fetch_add(&told, 1);
+    order[atomic_load(&answered)] = visitor->number;
+    atomic_fetch_add(&answered, 1);
 }
 
 static struct visitor visitor_of(struct loop *loop, int number)
@@ -56,20 +56,20 @@ static enum gate_result enter(struct gate *gate, struct visitor *visitor)
     return attempt.result;
 }
 
-static bool all_told(void *argument)
+static bool all_answered(void *argument)
 {
-    return atomic_load(&told) >= *(int *)argument;
+    return atomic_load(&answered) >= *(int *)argument;
 }
 
-static void wait_told(int wanted)
+static void wait_reported(int wanted)
 {
-    assert_true(loop_wait_until(all_told, &wanted));
-    assert_int_equal(atomic_load(&told), wanted);
+    assert_true(loop_wait_until(all_answered, &wanted));
+    assert_int_equal(atomic_load(&answered), wanted);
 }
 
 static struct loop *fresh_loop(void)
 {
-    atomic_store(&told, 0);
+    atomic_store(&answered, 0);
     return loop_fresh();
 }
 
@@ -87,10 +87,10 @@ static void those_who_wait_enter_in_order_as_others_leave(void **state)
     assert_int_equal(gate_active(gate), 2);
     assert_int_equal(gate_waiting(gate), 3);
     gate_leave(gate);
-    wait_told(1);
+    wait_reported(1);
     gate_leave(gate);
     gate_leave(gate);
-    wait_told(3);
+    wait_reported(3);
     for (int i = 0; i < 3; i++)
         assert_int_equal(order[i], i + 2);
     assert_true(visitors[2].entered && visitors[3].entered && visitors[4].entered);
@@ -114,7 +114,7 @@ static void beyond_the_limit_nobody_waits(void **state)
     assert_int_equal(enter(gate, &visitors[1]), GATE_WAITS);
     assert_int_equal(enter(gate, &visitors[2]), GATE_FULL);
     gate_leave(gate);
-    wait_told(1);
+    wait_reported(1);
     gate_leave(gate);
     gate_destroy(gate);
     loop_destroy(loop);
@@ -132,7 +132,7 @@ static void who_waits_too_long_is_turned_away(void **state)
     assert_int_equal(enter(gate, &visitors[0]), GATE_ENTERED);
     assert_int_equal(enter(gate, &visitors[1]), GATE_WAITS);
     assert_int_equal(enter(gate, &visitors[2]), GATE_WAITS);
-    wait_told(2);
+    wait_reported(2);
     assert_false(visitors[1].entered);
     assert_false(visitors[2].entered);
     assert_int_equal(gate_waiting(gate), 0);
@@ -154,11 +154,11 @@ static void a_higher_limit_lets_more_in(void **state)
         assert_int_equal(enter(gate, &visitors[i]), i == 0 ? GATE_ENTERED : GATE_WAITS);
     }
     gate_set_limits(gate, 3, 10, 60000);
-    wait_told(2);
+    wait_reported(2);
     assert_int_equal(gate_active(gate), 3);
     for (int i = 0; i < 3; i++)
         gate_leave(gate);
-    wait_told(3);
+    wait_reported(3);
     gate_leave(gate);
     gate_destroy(gate);
     loop_destroy(loop);

@@ -134,7 +134,7 @@ struct wish {
     struct ids_waiter waiter;
     struct ids *ids;
     bool taken;
-    atomic_bool told;
+    atomic_bool answered;
     int64_t value;
     struct error error;
 };
@@ -145,7 +145,7 @@ static void on_wish(struct ids_waiter *waiter, int64_t value, const struct error
     wish->value = value;
     if (error)
         wish->error = *error;
-    atomic_store(&wish->told, true);
+    atomic_store(&wish->answered, true);
 }
 
 static void start_wish(void *argument)
@@ -160,9 +160,9 @@ static void wish(struct world *world, struct wish *wish)
     loop_do(world->loop, start_wish, wish);
 }
 
-static bool is_told(void *argument)
+static bool is_answered(void *argument)
 {
-    return atomic_load(&((struct wish *)argument)->told);
+    return atomic_load(&((struct wish *)argument)->answered);
 }
 
 /* One number, whatever it takes. */
@@ -174,7 +174,7 @@ static int64_t number(struct world *world)
         return value;
     wish(world, &one);
     assert_true(one.taken);
-    assert_true(loop_wait_until(is_told, &one));
+    assert_true(loop_wait_until(is_answered, &one));
     if (one.value < 0)
         fail_msg("%s", one.error.text);
     return one.value;
@@ -315,7 +315,7 @@ static void who_waits_is_served_when_the_server_comes_back(void **state)
     assert_non_null(strstr(reason, "the database is away"));
     atomic_store(&away, false);
     for (size_t i = 0; i < ARRAY_SIZE(wishes); i++) {
-        assert_true(loop_wait_until(is_told, &wishes[i]));
+        assert_true(loop_wait_until(is_answered, &wishes[i]));
         assert_int_equal(wishes[i].value, i); /* in the order of asking */
     }
     assert_true(ids_healthy(world.ids, reason, sizeof(reason)));
@@ -338,7 +338,7 @@ static void nobody_waits_for_ever_and_not_too_many(void **state)
     assert_false(wishes[2].taken);
     assert_int_equal(wishes[2].error.code, ERROR_UNAVAILABLE);
     for (int i = 0; i < 2; i++) {
-        assert_true(loop_wait_until(is_told, &wishes[i]));
+        assert_true(loop_wait_until(is_answered, &wishes[i]));
         assert_int_equal(wishes[i].value, -1);
         assert_int_equal(wishes[i].error.code, ERROR_UNAVAILABLE);
         assert_non_null(strstr(wishes[i].error.text, dead)); /* it names who did not answer */
@@ -356,7 +356,7 @@ static void a_number_past_the_end_of_a_store_path_is_not_used(void **state)
     world.timeout_ms = 200;
     begin(&world);
     wish(&world, &one);
-    assert_true(loop_wait_until(is_told, &one));
+    assert_true(loop_wait_until(is_answered, &one));
     assert_int_equal(one.value, -1);
     assert_non_null(strstr(one.error.text, "past the end"));
     end_world(&world);

@@ -205,18 +205,18 @@ struct ask {
     struct owners *owners;
     struct proto_file_key key;
     bool asked, immediate;
-    atomic_bool told;
+    atomic_bool answered;
 };
 
-static void ask_told(struct owners_waiter *waiter)
+static void ask_answered(struct owners_waiter *waiter)
 {
-    atomic_store(&CONTAINER_OF(waiter, struct ask, waiter)->told, true);
+    atomic_store(&CONTAINER_OF(waiter, struct ask, waiter)->answered, true);
 }
 
 static void run_ask(void *argument)
 {
     struct ask *ask = argument;
-    ask->waiter = (struct owners_waiter){.loop = ask->waiter.loop, .done = ask_told};
+    ask->waiter = (struct owners_waiter){.loop = ask->waiter.loop, .done = ask_answered};
     ask->immediate = owners_ask(ask->owners, &ask->key, true, &ask->waiter);
 }
 
@@ -228,7 +228,7 @@ static void silent(struct peer *peer, int fd, int connection)
         ;
 }
 
-static bool is_told(void *argument)
+static bool is_answered(void *argument)
 {
     return atomic_load((atomic_bool *)argument);
 }
@@ -262,7 +262,7 @@ static void one_question_serves_all_and_few_are_under_way(void **state)
     /* The first ones have to do without an answer in the end, the others when the server ends. */
     loop_do(owned.world.main_loop, destroy_owners, &owned);
     for (size_t i = 0; i < 6; i++)
-        assert_true(loop_wait_until(is_told, &asks[i].told));
+        assert_true(loop_wait_until(is_answered, &asks[i].answered));
     end_world(&owned.world);
     peer_stop(&quiet);
     address_list_clear(&owned.trackers);

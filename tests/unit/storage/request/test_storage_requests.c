@@ -209,10 +209,10 @@ static void a_row_without_a_type_gets_one_when_it_is_asked_for(void **state)
     assert_string_equal(stat_of(fd, "script").content_type, "text/x-shellscript");
     assert_true(loop_wait_until(script_is_typed, &world)); /* and keeps it */
     struct answer where = ask_key(fd, PROTO_STORAGE_WHERE, "script");
-    struct proto_where told;
+    struct proto_where unpacked;
     struct error error = {0};
-    assert_true(where.fine && proto_where_reply_unpack(where.body, (size_t)where.size, &told, &error));
-    assert_string_equal(told.stat.content_type, "text/x-shellscript");
+    assert_true(where.fine && proto_where_reply_unpack(where.body, (size_t)where.size, &unpacked, &error));
+    assert_string_equal(unpacked.stat.content_type, "text/x-shellscript");
     free(where.body);
     close(fd);
     end_world(&world);

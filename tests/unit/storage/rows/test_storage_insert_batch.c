@@ -343,7 +343,7 @@ static void after_a_commit_that_was_not_answered_every_row_is_looked_at(void **s
         }
         lossy_db_arm(&(struct lossy_db){.beginning = "COMMIT",
                                         .runs = runs == 1,
-                                        .tells = true,
+                                        .reports = true,
                                         .result = DB_UNCERTAIN,
                                         .meanwhile = hold_up});
         add_all(fixture);
@@ -402,7 +402,7 @@ static void a_row_that_can_never_be_added_fails_alone(void **state)
     assert_int_equal(rows_in_table(fixture), ROWS - ROWS / 50);
 }
 
-static void when_the_database_takes_no_job_every_row_is_told(void **state)
+static void when_the_database_takes_no_job_every_row_is_answered(void **state)
 {
     struct fixture *fixture = *state;
     db_close(fixture->db);
@@ -648,9 +648,10 @@ int main(void)
                                         set_up_together, tear_down),
         cmocka_unit_test_setup_teardown(a_row_that_can_never_be_added_fails_alone, set_up_together,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_told, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_told, set_up_with_journal,
+        cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_answered, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(when_the_database_takes_no_job_every_row_is_answered,
+                                        set_up_with_journal, tear_down),
         cmocka_unit_test_setup_teardown(a_row_whose_key_is_taken_hears_by_whom_and_the_others_are_added,
                                         set_up_with_journal, tear_down),
         cmocka_unit_test_setup_teardown(a_row_that_fails_for_a_moment_is_tried_again, set_up_with_journal,

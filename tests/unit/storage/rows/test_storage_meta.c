@@ -294,7 +294,7 @@ static struct meta_edit *rename_unanswered(struct meta_world *world, const char 
     struct proto_file_key key = meta_world_key("alice", "file1");
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
                                     .runs = runs,
-                                    .tells = true,
+                                    .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = meanwhile,
                                     .argument = world});
@@ -325,7 +325,7 @@ static void an_edit_whose_answer_is_lost_is_done_once(void **state)
     assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_string_equal(row.stat.name, "theirs.mp4");
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .reports = true, .result = DB_UNCERTAIN});
     edit = rows_expire(&world, &key, -3600);
     assert_int_equal(edit->result, META_DONE);
     assert_int_equal(lossy_db_count("UPDATE"), 1);
@@ -637,7 +637,7 @@ struct held_loop {
     struct task task;
     struct loop *loop;
     sem_t held, go;
-    sem_t *told; /* by hold_before_the_answer() */
+    sem_t *reached; /* by hold_before_the_answer() */
 };
 
 static void hold_run(struct task *task)
@@ -730,7 +730,7 @@ static void who_must_know_for_sure_joins_no_look_up_that_is_under_way(void **sta
     loop_do(world.loop, asked_run_find, &fresh);
     asked_wait(&fresh);
     assert_int_equal(fresh.find.row.stat.status, PROTO_FILE_DELETED);
-    assert_false(asked_is_told(&joined));
+    assert_false(asked_is_answered(&joined));
     sem_post(&semaphores[1]);
     asked_wait(&early);
     asked_wait(&joined);
@@ -882,7 +882,7 @@ static void hold_before_the_answer(void *argument)
 {
     struct held_loop *hold = argument;
     hold_loop(hold->loop, hold);
-    sem_post(hold->told);
+    sem_post(hold->reached);
 }
 
 /* The row is added, then deleted by another request, and only then its uploader's loop hears of the first. */
@@ -901,7 +901,7 @@ static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **stat
     upload.world = &world;
     rows_fill_insert(&world, &upload.insert, &key, 5, 77, "");
     sem_init(&committed, 0, 0);
-    hold.told = &committed;
+    hold.reached = &committed;
     upload.insert.loop = hold.loop = slow;
     lossy_db_arm(&(struct lossy_db){
         .beginning = "COMMIT", .runs = true, .meanwhile = hold_before_the_answer, .argument = &hold});
@@ -978,7 +978,7 @@ static void a_change_whose_answer_was_lost_knows_its_own(void **state)
     meta_world_start(&world, NULL);
     assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .reports = true, .result = DB_UNCERTAIN});
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
@@ -1012,7 +1012,7 @@ static void a_change_that_was_lost_does_not_take_a_rivals_for_its_own(void **sta
     meta_world_start(&world, NULL);
     assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
-                                    .tells = true,
+                                    .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = delete_in_the_same_second,
                                     .argument = &rivalry});
@@ -1050,7 +1050,7 @@ static void a_restoration_that_was_lost_does_not_undo_a_later_deletion(void **st
                       "UPDATE t_file_02 SET status = 1, deleted_at = 1000, change_id = 5 WHERE id = 'file1'");
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
                                     .runs = true,
-                                    .tells = true,
+                                    .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = delete_anew,
                                     .argument = &world});
@@ -1071,7 +1071,8 @@ static void a_deletion_that_comes_late_does_not_undo_a_restoration(void **state)
     (void)state;
     meta_world_start(&world, NULL);
     assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
-    lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE", .tells = true, .result = DB_UNCERTAIN, .late = 2});
+    lossy_db_arm(
+        &(struct lossy_db){.beginning = "UPDATE", .reports = true, .result = DB_UNCERTAIN, .late = 2});
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
     assert_int_equal(lossy_db_count("UPDATE"), 3);
@@ -1088,7 +1089,7 @@ static void a_row_whose_insert_was_not_answered_is_there_once(void **state)
     (void)state;
     meta_world_start(&world, NULL);
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .reports = true, .result = DB_UNCERTAIN});
     assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
@@ -1104,7 +1105,7 @@ static void an_insert_whose_answer_is_a_failure_leaves_no_row(void **state)
     (void)state;
     meta_world_start(&world, NULL);
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "INSERT", .runs = true, .tells = true, .result = DB_PERMANENT});
+        &(struct lossy_db){.beginning = "INSERT", .runs = true, .reports = true, .result = DB_PERMANENT});
     assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_NOT_DONE);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
@@ -1138,7 +1139,7 @@ static void store_bytes(const struct meta_world *world, int64_t value, int64_t s
 static struct meta_insert *insert_beside_rival(struct meta_world *world, const struct proto_file_key *key)
 {
     lossy_db_arm(&(struct lossy_db){.beginning = "BEGIN",
-                                    .tells = true,
+                                    .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = insert_rival_beside,
                                     .argument = world});
@@ -1161,7 +1162,7 @@ static void after_an_unanswered_insert_the_row_may_be_a_rivals(void **state)
 }
 
 /* With our file gone our row may have been there before the rival's. */
-static void a_rival_after_our_purge_tells_nothing(void **state)
+static void a_rival_after_our_purge_says_nothing(void **state)
 {
     struct meta_world world;
     struct proto_file_key key = meta_world_key("alice", "file1");
@@ -1180,7 +1181,7 @@ static void an_unanswered_insert_does_not_undo_a_purge(void **state)
     struct proto_file_key key = meta_world_key("alice", "file1");
     const struct lossy_db lost = {.beginning = "COMMIT",
                                   .runs = true,
-                                  .tells = true,
+                                  .reports = true,
                                   .result = DB_UNCERTAIN,
                                   .meanwhile = purge_row_beside,
                                   .argument = &world};
@@ -1232,7 +1233,7 @@ static void a_hanging_volume_holds_no_database_thread(void **state)
 {
     struct meta_world world;
     struct proto_file_key key = meta_world_key("alice", "file1");
-    const struct lossy_db lost = {.beginning = "COMMIT", .tells = true, .result = DB_UNCERTAIN};
+    const struct lossy_db lost = {.beginning = "COMMIT", .reports = true, .result = DB_UNCERTAIN};
     struct error error;
     int none = 0;
     (void)state;
@@ -1279,7 +1280,7 @@ static struct meta_change *change_while(struct meta_world *world, enum proto_fil
     struct proto_file_key key = meta_world_key("alice", "file1");
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
                                     .runs = true,
-                                    .tells = true,
+                                    .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = meanwhile,
                                     .argument = world});
@@ -1366,7 +1367,7 @@ static void no_row_is_added_for_a_file_that_the_clean_up_may_take(void **state)
     /* What was not answered in time is looked at, not run again. */
     lossy_db_arm(&(struct lossy_db){.beginning = "COMMIT",
                                     .runs = true,
-                                    .tells = true,
+                                    .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = pass_deadline});
     assert_int_equal(insert_until(&world, &second, 60000)->outcome, META_INSERTED);
@@ -1382,7 +1383,7 @@ static void an_insert_that_may_still_come_is_not_called_undone(void **state)
     (void)state;
     meta_world_start(&world, NULL);
     lossy_db_arm(&(struct lossy_db){
-        .beginning = "COMMIT", .tells = true, .result = DB_UNCERTAIN, .meanwhile = pass_deadline});
+        .beginning = "COMMIT", .reports = true, .result = DB_UNCERTAIN, .meanwhile = pass_deadline});
     assert_int_equal(insert_until(&world, &key, 60000)->outcome, META_UNKNOWN);
     lossy_db_arm(NULL);
     meta_world_end(&world);
@@ -1414,7 +1415,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     assert_int_equal(rows_find(&world, &key, &lost), META_DONE);
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+        &(struct lossy_db){.beginning = "UPDATE", .runs = true, .reports = true, .result = DB_UNCERTAIN});
     struct meta_insert *again = replace(&world, &key, &lost, 6);
     lossy_db_arm(NULL);
     assert_int_equal(again->outcome, META_INSERTED);
@@ -1437,7 +1438,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     /* The file was lost because it was purged: the ID is free. */
     meta_world_beside(&world, "DELETE FROM t_file_02");
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .reports = true, .result = DB_UNCERTAIN});
     assert_int_equal(replace(&world, &key, &lost, 9)->outcome, META_INSERTED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
@@ -1448,7 +1449,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     /* Unless the row may have got this file before it was purged. */
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
                                     .runs = true,
-                                    .tells = true,
+                                    .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = purge_row_beside,
                                     .argument = &world});
@@ -1470,7 +1471,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     assert_int_equal(rows_insert(&world, &key, 10, 77, "")->outcome, META_INSERTED);
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_CHANGED);
-    atomic_store(&asked.told, false);
+    atomic_store(&asked.answered, false);
     loop_do(world.loop, asked_run_withdraw, &asked);
     asked_wait(&asked);
     assert_int_equal(rows_find(&world, &key, &lost), META_DONE);
@@ -1487,7 +1488,7 @@ static void a_row_gets_another_file_unless_it_was_changed_meanwhile(void **state
     /* The former file was acknowledged once, and may come back: its row stays, as it was. */
     asked.withdraw.row = again->row;
     asked.withdraw.replaced = &lost;
-    atomic_store(&asked.told, false);
+    atomic_store(&asked.answered, false);
     loop_do(world.loop, asked_run_withdraw, &asked);
     asked_wait(&asked);
     assert_true(asked.withdraw.fine);
@@ -1654,7 +1655,7 @@ int main(void)
         cmocka_unit_test(a_row_whose_insert_was_not_answered_is_there_once),
         cmocka_unit_test(an_insert_whose_answer_is_a_failure_leaves_no_row),
         cmocka_unit_test(after_an_unanswered_insert_the_row_may_be_a_rivals),
-        cmocka_unit_test(a_rival_after_our_purge_tells_nothing),
+        cmocka_unit_test(a_rival_after_our_purge_says_nothing),
         cmocka_unit_test(an_unanswered_insert_does_not_undo_a_purge),
         cmocka_unit_test(a_hanging_volume_holds_no_database_thread),
         cmocka_unit_test(a_change_is_not_made_twice_around_somebody_elses),

@@ -36,20 +36,20 @@ static void run_beside(struct meta_world *world, const char *sql)
 
 struct quota_asked {
     struct meta_world *world;
-    atomic_bool told;
+    atomic_bool answered;
     bool taken;
     struct error error;
     struct quota_job job;
 };
 
-static bool quota_is_told(void *argument)
+static bool quota_is_answered(void *argument)
 {
-    return atomic_load(&((struct quota_asked *)argument)->told);
+    return atomic_load(&((struct quota_asked *)argument)->answered);
 }
 
-static void quota_on_told(struct quota_job *job)
+static void quota_on_answer(struct quota_job *job)
 {
-    atomic_store(&CONTAINER_OF(job, struct quota_asked, job)->told, true);
+    atomic_store(&CONTAINER_OF(job, struct quota_asked, job)->answered, true);
 }
 
 static void quota_run_ask(void *argument)
@@ -69,10 +69,10 @@ static struct quota_job *quota_ask(struct meta_world *world, const char *user, e
                                    .bytes = bytes,
                                    .limits = {bytes, files},
                                    .loop = world->loop,
-                                   .done = quota_on_told};
+                                   .done = quota_on_answer};
     loop_do(world->loop, quota_run_ask, &asked);
     assert_true(asked.taken);
-    assert_true(loop_wait_until(quota_is_told, &asked));
+    assert_true(loop_wait_until(quota_is_answered, &asked));
     return &asked.job;
 }
 
@@ -193,7 +193,7 @@ static void a_lost_answer_counts_once(void **state)
     start(&world, NULL);
     set_quota(&world, "alice", 100, PROTO_QUOTA_KEEP);
     lossy_db_arm(
-        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .tells = true, .result = DB_UNCERTAIN});
+        &(struct lossy_db){.beginning = "COMMIT", .runs = true, .reports = true, .result = DB_UNCERTAIN});
     assert_int_equal(store(&world, "alice", "file", 100)->outcome, META_INSERTED);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
@@ -220,7 +220,7 @@ static void the_trash_counts_and_a_row_that_is_taken_back_does_not(void **state)
     asked.withdraw =
         (struct meta_withdraw){.key = key, .row = row, .loop = world.loop, .done = asked_on_withdraw};
     for (int i = 0; i < 2; i++) { /* the second time there is nothing to take back */
-        atomic_store(&asked.told, false);
+        atomic_store(&asked.answered, false);
         loop_do(world.loop, asked_run_withdraw, &asked);
         asked_wait(&asked);
         assert_true(asked.withdraw.fine);

@@ -21,8 +21,8 @@
 
 #define FDS_MAX 1024
 
-static int errors;        /* of writing back what lies in memory */
-static int told[FDS_MAX]; /* how many of them each descriptor has reported */
+static int errors;               /* of writing back what lies in memory */
+static int reported_to[FDS_MAX]; /* how many of them each descriptor has reported */
 
 /* What happens between a write and its sync, once. */
 static void (*meanwhile)(void);
@@ -40,8 +40,8 @@ int fdatasync(int fd)
 {
     call_once(&meanwhile);
     assert_in_range(fd, 0, FDS_MAX - 1);
-    bool fine = told[fd] == errors;
-    told[fd] = errors;
+    bool fine = reported_to[fd] == errors;
+    reported_to[fd] = errors;
     errno = EIO;
     return fine ? 0 : -1;
 }
@@ -68,8 +68,8 @@ static void open_journal(void)
     if (!journal || !journal_begin(journal, JOURNAL_SIZE_MIN, true, &error))
         fail_msg("%s", error.text);
     journal_started(journal);
-    for (size_t i = 0; i < ARRAY_SIZE(told); i++)
-        told[i] = errors;
+    for (size_t i = 0; i < ARRAY_SIZE(reported_to); i++)
+        reported_to[i] = errors;
 }
 
 static void append(void)
@@ -127,7 +127,7 @@ static void the_disk_fails_and_records_are_synced(void)
     append();
 }
 
-static void records_are_not_promised_because_a_head_was_told_what_became_of_them(void **state)
+static void records_are_not_promised_because_a_head_learned_what_became_of_them(void **state)
 {
     (void)state;
     meanwhile = the_disk_fails_and_a_head_is_synced;
@@ -137,7 +137,7 @@ static void records_are_not_promised_because_a_head_was_told_what_became_of_them
     assert_int_equal(journal_reserve(journal, 10), 0);
 }
 
-static void a_head_does_not_count_because_records_were_told_what_became_of_it(void **state)
+static void a_head_does_not_count_because_records_learned_what_became_of_it(void **state)
 {
     (void)state;
     int64_t used = journal_used(journal);
@@ -179,8 +179,8 @@ static void a_file_that_is_exchanged_while_it_is_opened_is_not_used(void **state
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(records_are_not_promised_because_a_head_was_told_what_became_of_them),
-        TEST(a_head_does_not_count_because_records_were_told_what_became_of_it),
+        TEST(records_are_not_promised_because_a_head_learned_what_became_of_them),
+        TEST(a_head_does_not_count_because_records_learned_what_became_of_it),
         TEST(a_file_that_is_exchanged_while_it_is_opened_is_not_used),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

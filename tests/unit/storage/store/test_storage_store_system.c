@@ -287,7 +287,7 @@ static void write_brick(const char *directory, const char *name, const char *tex
     fclose(file);
 }
 
-static void bricks_that_would_lose_names_are_told(void **state)
+static void bricks_that_would_lose_names_are_reported(void **state)
 {
     struct store_system gluster = {.type = "fuse.glusterfs", .source = "host:/volume"};
     struct store_system local = {.type = "ext4", .source = "/dev/sda1"};
@@ -366,7 +366,7 @@ int main(void)
         cmocka_unit_test(auto_and_that_is_the_default_journals_where_a_sync_of_a_file_covers_its_name),
         cmocka_unit_test(auto_takes_ext4_whether_it_has_a_journal_or_not),
         cmocka_unit_test(the_disk_is_flushed_after_the_whole_file_system_was_written),
-        cmocka_unit_test(bricks_that_would_lose_names_are_told),
+        cmocka_unit_test(bricks_that_would_lose_names_are_reported),
         cmocka_unit_test(only_durable_store_paths_on_glusterfs_get_advice),
         cmocka_unit_test(advice_does_not_wait_for_a_volume_that_hangs),
     };

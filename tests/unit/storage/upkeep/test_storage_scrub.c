@@ -53,7 +53,7 @@ static json_t *report(struct upkeep_world *world)
     return json;
 }
 
-static int64_t told(struct upkeep_world *world, const char *name)
+static int64_t reported(struct upkeep_world *world, const char *name)
 {
     json_t *json = report(world), *findings = json_object_get(json, "findings");
     const json_t *value =
@@ -93,21 +93,21 @@ static void sound_files_are_read_back_and_gain_digests(void **state)
         upkeep_stored(&world, id, i, (size_t)i, NULL);
     }
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "rows"), 230);
-    assert_int_equal(told(&world, "bytes"), 229 * 230 / 2);
-    assert_int_equal(told(&world, "digests"), 230);
+    assert_int_equal(reported(&world, "rows"), 230);
+    assert_int_equal(reported(&world, "bytes"), 229 * 230 / 2);
+    assert_int_equal(reported(&world, "digests"), 230);
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "digests"), 0);
-    assert_int_equal(told(&world, "wrong-digest"), 0);
+    assert_int_equal(reported(&world, "digests"), 0);
+    assert_int_equal(reported(&world, "wrong-digest"), 0);
     /* A row of an earlier version has an XXH3-128 alone; and what has that may still have other bytes. */
     upkeep_sql(&world, "UPDATE t_file_02 SET sha256 = '' WHERE id IN ('file7', 'file8')");
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "digests"), 2);
+    assert_int_equal(reported(&world, "digests"), 2);
     assert_int_equal(upkeep_number(&world, "SELECT COUNT(*) FROM t_file_02 WHERE length(sha256) = 64"), 230);
     upkeep_sql(&world, "UPDATE t_file_02 SET sha256 = replace(sha256, substr(sha256, 1, 8), '00000000') "
                        "WHERE id = 'file9'");
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "wrong-digest"), 1);
+    assert_int_equal(reported(&world, "wrong-digest"), 1);
     end(&world, &keeper);
 }
 
@@ -179,12 +179,12 @@ static void each_fault_is_found_and_a_repair_takes_it_out_of_service(void **stat
     upkeep_row(&world, "foreign", 6, 10, "group_name = 'group002'");
     for (int repair = 0; repair < 2; repair++) {
         scrub(&world, &keeper, repair == 1);
-        assert_int_equal(told(&world, "rows"), 6);
-        assert_int_equal(told(&world, "wrong-digest"), 1);
-        assert_int_equal(told(&world, "wrong-size"), 2);
-        assert_int_equal(told(&world, "missing"), 1);
-        assert_int_equal(told(&world, "unknown-place"), 1);
-        assert_int_equal(told(&world, "repaired"), repair == 1 ? 3 : 0);
+        assert_int_equal(reported(&world, "rows"), 6);
+        assert_int_equal(reported(&world, "wrong-digest"), 1);
+        assert_int_equal(reported(&world, "wrong-size"), 2);
+        assert_int_equal(reported(&world, "missing"), 1);
+        assert_int_equal(reported(&world, "unknown-place"), 1);
+        assert_int_equal(reported(&world, "repaired"), repair == 1 ? 3 : 0);
         assert_int_equal(upkeep_status_of(&world, "flipped"), repair == 1 ? 3 : 0);
     }
     assert_int_equal(upkeep_status_of(&world, "cut"), 3);
@@ -198,7 +198,7 @@ static void each_fault_is_found_and_a_repair_takes_it_out_of_service(void **stat
     assert_false(upkeep_there(&world, 3));
     assert_int_equal(upkeep_quarantined(&world), 2);
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "out-of-service"), 3);
+    assert_int_equal(reported(&world, "out-of-service"), 3);
     json_t *json = report(&world);
     assert_int_equal(json_array_size(json_object_get(json, "lines")), 5);
     json_decref(json);
@@ -218,15 +218,15 @@ static void a_deleted_file_stays_deleted_through_damage_and_healing(void **state
     write_bytes(&world, 1, "yyyyyyyyyy");
     write_bytes(&world, 2, "yyyyyyyyyy");
     scrub(&world, &keeper, true);
-    assert_int_equal(told(&world, "repaired"), 2);
+    assert_int_equal(reported(&world, "repaired"), 2);
     assert_int_equal(upkeep_status_of(&world, "kept"), META_STATE_DAMAGED);
     assert_int_equal(upkeep_status_of(&world, "trash"), META_STATE_DAMAGED_DELETED);
     write_bytes(&world, 1, "xxxxxxxxxx");
     write_bytes(&world, 2, "xxxxxxxxxx");
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "out-of-service"), 2);
+    assert_int_equal(reported(&world, "out-of-service"), 2);
     scrub(&world, &keeper, true);
-    assert_int_equal(told(&world, "healed"), 2);
+    assert_int_equal(reported(&world, "healed"), 2);
     assert_int_equal(upkeep_status_of(&world, "kept"), META_STATE_NORMAL);
     assert_int_equal(upkeep_status_of(&world, "trash"), META_STATE_DELETED);
     assert_int_equal(upkeep_number(&world, "SELECT deleted_at FROM t_file_02 WHERE id = 'trash'"), 77);
@@ -241,13 +241,13 @@ static void a_row_of_the_predecessor_without_a_size_is_not_judged_by_it(void **s
     start(&world, &keeper, NULL);
     upkeep_stored(&world, "old", 1, 10, "file_size = NULL, group_name = ''");
     scrub(&world, &keeper, true);
-    assert_int_equal(told(&world, "wrong-size"), 0);
-    assert_int_equal(told(&world, "digests"), 1);
+    assert_int_equal(reported(&world, "wrong-size"), 0);
+    assert_int_equal(reported(&world, "digests"), 1);
     assert_int_equal(upkeep_status_of(&world, "old"), 0);
     assert_true(upkeep_there(&world, 1));
     write_bytes(&world, 1, "yyyyyyyyyy"); /* but by its digest */
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "wrong-digest"), 1);
+    assert_int_equal(reported(&world, "wrong-digest"), 1);
     end(&world, &keeper);
 }
 
@@ -263,9 +263,9 @@ static void of_rows_without_a_group_that_share_a_path_none_is_judged(void **stat
     upkeep_stored(&world, "alone", 2, 10, "group_name = ''");
     upkeep_row(&world, "far", 3, 10, "group_name = ''");
     scrub(&world, &keeper, true);
-    assert_int_equal(told(&world, "elsewhere"), 3);
-    assert_int_equal(told(&world, "digests"), 1);
-    assert_int_equal(told(&world, "repaired"), 0);
+    assert_int_equal(reported(&world, "elsewhere"), 3);
+    assert_int_equal(reported(&world, "digests"), 1);
+    assert_int_equal(reported(&world, "repaired"), 0);
     assert_int_equal(upkeep_number(&world, "SELECT COUNT(*) FROM t_file_02 WHERE digest <> ''"), 1);
     assert_int_equal(upkeep_number(&world, "SELECT COUNT(*) FROM t_file_02 WHERE status <> 0"), 0);
     assert_true(upkeep_there(&world, 1));
@@ -358,7 +358,7 @@ static void a_row_that_changes_while_its_file_is_read_is_not_judged(void **state
     write_bytes(&world, 1, "yyyyyyyyyy");
     upkeep_hooks.read_before = delete_before_read;
     scrub(&world, &keeper, true);
-    assert_int_equal(told(&world, "wrong-digest"), 0);
+    assert_int_equal(reported(&world, "wrong-digest"), 0);
     assert_int_equal(upkeep_status_of(&world, "file"), META_STATE_DELETED);
     end(&world, &keeper);
 }
@@ -386,7 +386,7 @@ static void what_cannot_be_read_is_reported_and_nothing_is_done_about_it(void **
         upkeep_hooks.read_before = way == 0 ? failing_read : NULL;
         upkeep_hooks.open_before = way == 1 ? failing_open : NULL;
         scrub(&world, &keeper, true);
-        assert_int_equal(told(&world, "unreadable"), 1);
+        assert_int_equal(reported(&world, "unreadable"), 1);
         assert_int_equal(upkeep_status_of(&world, "file"), 0);
         assert_true(upkeep_there(&world, 1));
         end(&world, &keeper);
@@ -405,7 +405,7 @@ static void what_is_no_regular_file_is_marked_and_stays(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0755), 0);
     scrub(&world, &keeper, true);
-    assert_int_equal(told(&world, "wrong-size"), 1);
+    assert_int_equal(reported(&world, "wrong-size"), 1);
     assert_int_equal(upkeep_status_of(&world, "file"), META_STATE_DAMAGED);
     assert_int_equal(upkeep_quarantined(&world), 0);
     end(&world, &keeper);
@@ -453,14 +453,14 @@ static void another_member_goes_on_where_the_first_one_stopped_and_repairs_as_it
     assert_int_equal(checking, repairing + 1);
     upkeep_member_start(&world, &second, &scrub_chore, 1);
     turn_until_done(&world, &second, repairing);
-    assert_int_equal(told(&world, "run"), repairing);
-    assert_int_equal(told(&world, "repair"), 1);
-    assert_int_equal(told(&world, "rows"), 10);
-    assert_true(told(&world, "digests") < 10 + 1);
+    assert_int_equal(reported(&world, "run"), repairing);
+    assert_int_equal(reported(&world, "repair"), 1);
+    assert_int_equal(reported(&world, "rows"), 10);
+    assert_true(reported(&world, "digests") < 10 + 1);
     assert_int_equal(upkeep_number(&world, "SELECT COUNT(*) FROM t_file_02 WHERE digest <> ''"), 9);
     assert_int_equal(upkeep_status_of(&world, "file9"), META_STATE_DAMAGED);
     turn_until_done(&world, &second, checking);
-    assert_int_equal(told(&world, "repair"), 0);
+    assert_int_equal(reported(&world, "repair"), 0);
     end(&world, &second);
 }
 
@@ -474,11 +474,11 @@ static void a_repair_that_waits_is_not_swallowed_by_a_plain_check_behind_it(void
     want(&world, true);
     int64_t last = want(&world, false);
     turn_until_done(&world, &keeper, last);
-    assert_int_equal(told(&world, "repair"), 1);
+    assert_int_equal(reported(&world, "repair"), 1);
     assert_int_equal(upkeep_status_of(&world, "missing"), META_STATE_DAMAGED);
     /* And it is used up. */
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "repair"), 0);
+    assert_int_equal(reported(&world, "repair"), 0);
     end(&world, &keeper);
 }
 
@@ -493,12 +493,12 @@ static void a_scrub_that_nobody_asks_for_runs_at_its_interval(void **state)
     assert_int_equal(upkeep_number(&world, "SELECT LENGTH(progress) > 0 FROM t_lease"), 0);
     fake_clock_pass(&world.clock, 11 * 60 * 1000); /* not at once after a start */
     keeper_turn(&keeper);
-    assert_int_equal(told(&world, "rows"), 1);
-    assert_int_equal(told(&world, "run"), 0);
-    int64_t finished = told(&world, "finished");
+    assert_int_equal(reported(&world, "rows"), 1);
+    assert_int_equal(reported(&world, "run"), 0);
+    int64_t finished = reported(&world, "finished");
     fake_clock_pass(&world.clock, 61 * 1000);
     keeper_turn(&keeper);
-    assert_int_equal(told(&world, "finished"), finished);
+    assert_int_equal(reported(&world, "finished"), finished);
     end(&world, &keeper);
 }
 
@@ -514,8 +514,8 @@ static void an_unasked_scrub_gives_way_to_one_that_is_asked_for(void **state)
         &world,
         "UPDATE t_lease SET progress = '{\"phase\": \"rows\", \"run\": 0, \"table\": 0, \"after\": 0}'");
     scrub(&world, &keeper, false);
-    assert_int_equal(told(&world, "run"), 1);
-    assert_int_equal(told(&world, "rows"), 2);
+    assert_int_equal(reported(&world, "run"), 1);
+    assert_int_equal(reported(&world, "rows"), 2);
     end(&world, &keeper);
 }
 
@@ -534,7 +534,7 @@ static void a_place_that_makes_no_sense_means_the_beginning(void **state)
         upkeep_sql(&world, "UPDATE t_lease SET wanted = 1, progress = '%s'", places[i]);
         turn_until_done(&world, &keeper, 1);
         if (i != 3)
-            assert_int_equal(told(&world, "missing"), 1);
+            assert_int_equal(reported(&world, "missing"), 1);
         end(&world, &keeper);
     }
 }
@@ -555,7 +555,7 @@ static void a_database_that_fails_pauses_the_scrub(void **state)
     upkeep_sql(&world, "ALTER TABLE t_hidden RENAME TO t_file_02");
     fake_clock_pass(&world.clock, 6000);
     turn_until_done(&world, &keeper, number);
-    assert_int_equal(told(&world, "digests"), 1);
+    assert_int_equal(reported(&world, "digests"), 1);
     end(&world, &keeper);
 }
 

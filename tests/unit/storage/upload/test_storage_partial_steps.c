@@ -368,7 +368,7 @@ static void a_row_of_ones_own_is_taken_back_also_where_it_was_met(void **state)
     struct late late;
     const struct lossy_db lossy = {.beginning = "COMMIT",
                                    .runs = true,
-                                   .tells = true,
+                                   .reports = true,
                                    .result = DB_UNCERTAIN,
                                    .meanwhile = arm_second_try,
                                    .argument = &late};

@@ -47,7 +47,7 @@ static void what_came_in_several_requests_is_one_file(void **state)
 {
     static const size_t cuts[] = {0, 1, 65536, 65536, 400000, SIZE};
     struct world world;
-    struct proto_partial_state told;
+    struct proto_partial_state reported;
     (void)state;
     start_world(&world, "storage.sha256=always");
     int fd = connect_client(&world);
@@ -58,11 +58,11 @@ static void what_came_in_several_requests_is_one_file(void **state)
             ERROR_NONE);
     /* Nobody can find it yet. */
     assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "film"), ERROR_NOT_FOUND);
-    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NONE);
-    assert_int_equal(told.offset, SIZE);
-    assert_int_equal(told.size, SIZE);
-    assert_false(told.complete);
-    assert_true(told.expires > clock_wall_seconds() + 6 * 86400);
+    assert_int_equal(partial_offset(fd, &token, &reported), ERROR_NONE);
+    assert_int_equal(reported.offset, SIZE);
+    assert_int_equal(reported.size, SIZE);
+    assert_false(reported.complete);
+    assert_true(reported.expires > clock_wall_seconds() + 6 * 86400);
     assert_int_equal(partial_finish(fd, &token, digest), ERROR_NONE);
     assert_int_equal(code_of_download(fd, "film", 0, 0, content, SIZE), ERROR_NONE);
     struct proto_stat stat = stat_of(fd, "film");
@@ -75,8 +75,8 @@ static void what_came_in_several_requests_is_one_file(void **state)
     assert_int_equal(fixture_files(&world.fixture, "one"), 1);
     /* Again, whoever did not hear of it. */
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
-    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NONE);
-    assert_true(told.complete && told.offset == SIZE && told.size == SIZE);
+    assert_int_equal(partial_offset(fd, &token, &reported), ERROR_NONE);
+    assert_true(reported.complete && reported.offset == SIZE && reported.size == SIZE);
     assert_int_equal(partial_append(fd, &token, SIZE, content, 1), ERROR_EXISTS);
     assert_int_equal(partial_abort(fd, &token), ERROR_EXISTS);
     /* Another file has the ID by now; and none has it. */
@@ -91,7 +91,7 @@ static void what_came_in_several_requests_is_one_file(void **state)
 static void a_size_may_be_said_late_or_never(void **state)
 {
     struct world world;
-    struct proto_partial_state told;
+    struct proto_partial_state reported;
     (void)state;
     start_world(&world, NULL);
     int fd = connect_client(&world);
@@ -101,10 +101,10 @@ static void a_size_may_be_said_late_or_never(void **state)
     assert_int_equal(code_of_download(fd, "never", 0, 0, content, 5), ERROR_NONE);
 
     partial_send_append(fd, &late, 0, 10, 0, false);
-    assert_int_equal(partial_append_reply(fd, &told), ERROR_NONE);
-    assert_true(told.offset == 0 && told.size == 10);
+    assert_int_equal(partial_append_reply(fd, &reported), ERROR_NONE);
+    assert_true(reported.offset == 0 && reported.size == 10);
     partial_send_append(fd, &late, 0, 11, 0, false); /* what was said stays said */
-    assert_int_equal(partial_append_reply(fd, &told), ERROR_RANGE);
+    assert_int_equal(partial_append_reply(fd, &reported), ERROR_RANGE);
     assert_int_equal(partial_append(fd, &late, 0, content, 11), ERROR_RANGE);
     assert_int_equal(partial_append(fd, &late, 0, content, 9), ERROR_NONE);
     assert_int_equal(partial_finish(fd, &late, NULL), ERROR_RANGE);
@@ -123,7 +123,7 @@ static void only_the_durable_offset_is_taken_and_only_under_the_key(void **state
 {
     static const int64_t wrong[] = {0, 9, 11, SIZE, INT64_MAX - 1};
     struct world world;
-    struct proto_partial_state told;
+    struct proto_partial_state reported;
     (void)state;
     start_world(&world, NULL);
     int fd = connect_client(&world);
@@ -134,13 +134,13 @@ static void only_the_durable_offset_is_taken_and_only_under_the_key(void **state
     assert_int_equal(partial_durable(fd, &token), 10);
     struct token foreign = token;
     foreign.partial.key = key_of("other");
-    assert_int_equal(partial_offset(fd, &foreign, &told), ERROR_NOT_FOUND);
+    assert_int_equal(partial_offset(fd, &foreign, &reported), ERROR_NOT_FOUND);
     assert_int_equal(partial_append(fd, &foreign, 10, content, 1), ERROR_NOT_FOUND);
     assert_int_equal(partial_finish(fd, &foreign, NULL), ERROR_NOT_FOUND);
     assert_int_equal(partial_abort(fd, &foreign), ERROR_NOT_FOUND);
     foreign = token;
     foreign.partial.token[3] ^= 1;
-    assert_int_equal(partial_offset(fd, &foreign, &told), ERROR_NOT_FOUND);
+    assert_int_equal(partial_offset(fd, &foreign, &reported), ERROR_NOT_FOUND);
     /* One of another group that has the same database. */
     beside(&world, "UPDATE t_partial SET group_name = 'group009'");
     assert_int_equal(partial_append(fd, &token, 10, content, 1), ERROR_OTHER_GROUP);
@@ -246,7 +246,7 @@ static void what_came_before_a_break_counts(void **state)
 static void a_piece_with_a_wrong_digest_does_not_count(void **state)
 {
     struct world world;
-    struct proto_partial_state told;
+    struct proto_partial_state reported;
     uint8_t piece[PROTO_DIGEST_SIZE];
     (void)state;
     start_world(&world, "storage.chunk_size=16K");
@@ -258,7 +258,7 @@ static void a_piece_with_a_wrong_digest_does_not_count(void **state)
     partial_send_append(fd, &token, 1000, -1, 99000, true);
     peer_put(fd, content + 1000, 99000);
     peer_put(fd, piece, sizeof(piece));
-    assert_int_equal(partial_append_reply(fd, &told), ERROR_DIGEST);
+    assert_int_equal(partial_append_reply(fd, &reported), ERROR_DIGEST);
     assert_int_equal(partial_durable(fd, &token), 1000);
     partial_send_append(broken, &token, 1000, -1, 99000, true);
     peer_put(broken, content + 1000, 90000);
@@ -268,9 +268,9 @@ static void a_piece_with_a_wrong_digest_does_not_count(void **state)
     partial_send_append(fd, &token, 1000, -1, 99000, true);
     peer_put(fd, content + 1000, 99000);
     peer_put(fd, piece, sizeof(piece));
-    int code = partial_append_reply(fd, &told);
+    int code = partial_append_reply(fd, &reported);
     assert_int_equal(code, ERROR_NONE);
-    assert_int_equal(told.offset, 100000);
+    assert_int_equal(reported.offset, 100000);
     digest_of(content, 100000, piece);
     assert_int_equal(partial_finish(fd, &token, piece),
                      ERROR_NONE); /* read back: the digest was lost with the wrong piece */
@@ -353,7 +353,7 @@ static void size_meanwhile(void *argument)
 static void what_is_recorded_between_look_and_take_stays(void **state)
 {
     struct world world;
-    struct proto_partial_state told;
+    struct proto_partial_state reported;
     struct meanwhile meanwhile = {.world = &world};
     struct lossy_db lossy = {
         .beginning = "SELECT token", .runs = true, .meanwhile = record_meanwhile, .argument = &meanwhile};
@@ -377,8 +377,8 @@ static void what_is_recorded_between_look_and_take_stays(void **state)
     assert_int_equal(partial_append(fd, &token, 30, content + 30, 10), ERROR_NONE);
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
-    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NONE);
-    assert_true(told.offset == 40 && told.size == 40);
+    assert_int_equal(partial_offset(fd, &token, &reported), ERROR_NONE);
+    assert_true(reported.offset == 40 && reported.size == 40);
     assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
     assert_int_equal(code_of_download(fd, "film", 0, 0, content, 40), ERROR_NONE);
     close(fd);
@@ -768,7 +768,7 @@ static void a_late_record_takes_no_offset_back(void **state)
 
 /* ---- of two requests of one process ---- */
 
-static void who_began_earlier_and_comes_later_is_told(void **state)
+static void who_began_earlier_and_comes_later_finds_out(void **state)
 {
     struct partials *partials = partials_create(10);
     struct partials_hold older, newer;
@@ -856,7 +856,7 @@ static void a_stated_digest_decides_at_the_end(void **state)
 static void an_aborted_one_is_gone(void **state)
 {
     struct world world;
-    struct proto_partial_state told;
+    struct proto_partial_state reported;
     (void)state;
     start_world(&world, NULL);
     int fd = connect_client(&world);
@@ -868,7 +868,7 @@ static void an_aborted_one_is_gone(void **state)
     assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial"), 0);
     assert_int_equal(partials_count(world.storage.partials), 0);
     assert_int_equal(partial_abort(fd, &token), ERROR_NOT_FOUND);
-    assert_int_equal(partial_offset(fd, &token, &told), ERROR_NOT_FOUND);
+    assert_int_equal(partial_offset(fd, &token, &reported), ERROR_NOT_FOUND);
     assert_int_equal(partial_append(fd, &token, 1000, content, 1), ERROR_NOT_FOUND);
     /* While a FINISH is at work on it, or died in it, it is not given up. */
     token = partial_begin(fd, "film", -1);
@@ -885,7 +885,7 @@ static void an_aborted_one_is_gone(void **state)
 static void an_answer_that_was_lost_is_found_out(void **state)
 {
     struct lossy_db lossy = {
-        .beginning = "UPDATE t_partial", .runs = true, .tells = true, .result = DB_UNCERTAIN};
+        .beginning = "UPDATE t_partial", .runs = true, .reports = true, .result = DB_UNCERTAIN};
     struct world world;
     (void)state;
     start_world(&world, NULL);
@@ -1042,7 +1042,7 @@ static void parts_become_one_file_in_their_order(void **state)
 {
     struct world world;
     struct token parts[3];
-    struct proto_partial_state told;
+    struct proto_partial_state reported;
     (void)state;
     start_world(&world, NULL);
     int fd = connect_client(&world);
@@ -1061,10 +1061,10 @@ static void parts_become_one_file_in_their_order(void **state)
     struct proto_stat stat = stat_of(fd, "film");
     assert_memory_equal(stat.digest, digest, sizeof(digest));
     assert_int_equal(partial_join(fd, &target, parts, 3), ERROR_NONE); /* again */
-    assert_int_equal(partial_offset(fd, &target, &told), ERROR_NONE);
-    assert_true(told.complete && told.offset == SIZE);
+    assert_int_equal(partial_offset(fd, &target, &reported), ERROR_NONE);
+    assert_true(reported.complete && reported.offset == SIZE);
     for (size_t i = 0; i < 3; i++) /* on their way out */
-        assert_int_equal(partial_offset(fd, &parts[i], &told), ERROR_NOT_FOUND);
+        assert_int_equal(partial_offset(fd, &parts[i], &reported), ERROR_NOT_FOUND);
     assert_int_equal(number(&world, "SELECT COUNT(*) FROM t_partial WHERE state = 3"), 3);
     close(fd);
     end_world(&world);
@@ -1159,7 +1159,7 @@ int main(void)
         cmocka_unit_test(a_copy_that_was_begun_is_carried_on),
         cmocka_unit_test(a_file_that_may_be_stored_by_now_is_not_appended_to_nor_removed),
         cmocka_unit_test(a_late_record_takes_no_offset_back),
-        cmocka_unit_test(who_began_earlier_and_comes_later_is_told),
+        cmocka_unit_test(who_began_earlier_and_comes_later_finds_out),
         cmocka_unit_test(what_an_older_one_is_at_is_waited_for),
         cmocka_unit_test(a_stated_digest_decides_at_the_end),
         cmocka_unit_test(an_aborted_one_is_gone),

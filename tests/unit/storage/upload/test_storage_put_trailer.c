@@ -71,7 +71,7 @@ static void the_digest_behind_the_content_decides(void **state)
     end_world(&world);
 }
 
-static void a_repetition_is_told_by_the_digest_behind_it(void **state)
+static void a_repetition_is_recognised_by_the_digest_behind_it(void **state)
 {
     struct world world;
     uint8_t *content = random_bytes(CONTENT_SIZE), digest[PROTO_DIGEST_SIZE], wrong[PROTO_DIGEST_SIZE];
@@ -147,7 +147,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_digest_behind_the_content_decides),
-        cmocka_unit_test(a_repetition_is_told_by_the_digest_behind_it),
+        cmocka_unit_test(a_repetition_is_recognised_by_the_digest_behind_it),
         cmocka_unit_test(an_uploader_that_goes_before_its_digest_leaves_nothing),
         cmocka_unit_test(heads_that_break_a_rule_are_refused),
     };

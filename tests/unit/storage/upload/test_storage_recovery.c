@@ -560,7 +560,7 @@ static void a_journal_that_cannot_be_synced_refuses_nobody_and_brings_nothing_ba
     store(world, "after", 9, 100);
 }
 
-static void a_refusal_is_told_when_nothing_can_bring_it_back(void **state)
+static void a_refusal_is_answered_when_nothing_can_bring_it_back(void **state)
 {
     struct recovery_world *world = *state;
     struct meta_row row;
@@ -648,7 +648,7 @@ int main(void)
         TEST(a_row_whose_number_was_stored_before_it_is_synced),
         TEST(a_checkpoint_syncs_files_then_rows_then_the_tail),
         TEST(a_journal_that_cannot_be_synced_refuses_nobody_and_brings_nothing_back),
-        TEST(a_refusal_is_told_when_nothing_can_bring_it_back),
+        TEST(a_refusal_is_answered_when_nothing_can_bring_it_back),
         TEST(what_the_disk_may_have_lost_is_written_once_more),
         TEST(what_does_not_fit_is_synced_itself),
     };
