@@ -110,8 +110,7 @@ const struct config_option storage_options[] = {
      "the last half minute."},
     {"storage", "directory_sync", CONFIG_CHOICE, MEMBER(directory_sync), "auto", 0, 0, "auto|always", false,
      "When the directory of a new file is fsynced too, where durability is durable. auto: not on ext4, XFS "
-     "and btrfs, whose "
-     "journal carries the name with the file; always: on these as well."},
+     "and btrfs, where the sync of a file keeps its name too; always: on these as well."},
     {"storage", "journal", CONFIG_CHOICE, MEMBER(journal), "auto", 0, 0, "auto|on|off", false,
      "Whether an upload of up to 64 KiB is promised by the upload journal, one synced append for all that "
      "came together, instead of syncs of its own; where durability is durable. auto: with SQLite, for store "
