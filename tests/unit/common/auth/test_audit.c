@@ -431,13 +431,17 @@ static void a_file_that_cannot_be_reopened_is_tried_again(void **state)
     off_t begin = size_of("again.1");
     note(audit, "upload", "alice");
     await_size("again.1", begin + 1); /* still the former one */
+    begin = size_of("again.1");
+    note(audit, "upload", "carol");
+    await_size("again.1", begin + 1); /* so the new one was tried after alice's line */
     assert_int_equal(rmdir("again"), 0);
     await_size("again", 1); /* though nothing is written */
     note(audit, "upload", "bob");
     audit_destroy(audit);
     assert_true(verifies("again.1", &former, &error) && verifies("again", &verdict, &error));
     assert_string_equal(verdict.follows, former.last);
-    assert_true(count_in("again.1", "\"alice\"") == 1 && count_in("again", "\"bob\"") == 1);
+    assert_true(count_in("again.1", "\"alice\"") == 1 && count_in("again.1", "\"carol\"") == 1 &&
+                count_in("again", "\"bob\"") == 1);
 }
 
 static void a_line_without_its_end_is_no_disguise(void **state)
