@@ -35,9 +35,8 @@ struct meta_lookup {
     int64_t asked_ms; /* clock_monotonic_ms() */
     struct wait_list waiting;
     bool found;
-    bool listed; /* others may join */
-    bool
-        overtaken; /* the same was asked again since: what this one says may be older than what is known by now */
+    bool listed;    /* others may join */
+    bool overtaken; /* the same was asked again since: this answer may be older than what is known by now */
     struct meta_row row;
     UT_hash_handle hh;
 };
@@ -250,18 +249,18 @@ static void unlist_lookup(struct meta *meta, struct meta_lookup *lookup)
     lookup->listed = false;
 }
 
-/* In one step with letting nobody join any more, so that of two look-ups the later one has the last word. */
+/* In one step with letting nobody join any more, so that of two look-ups the later one has the last word. What is in memory goes
+ * in any case: it may be older than this answer, and whoever gets this one is to see nothing older afterwards. */
 static void learn_row(struct meta *meta, struct meta_lookup *lookup)
 {
     pthread_mutex_lock(&meta->mutex);
     unlist_lookup(meta, lookup);
-    if (lookup->job.result == DB_OK && !lookup->overtaken) {
-        if (clock_monotonic_ms() - lookup->asked_ms < LEARN_MS)
-            row_cache_learn(meta->cache, &lookup->key, lookup->epoch,
-                            lookup->found ? meta_row_kept(meta, &lookup->row) : NULL);
-        else
-            row_cache_changed(meta->cache, &lookup->key);
-    }
+    bool recent = clock_monotonic_ms() - lookup->asked_ms < LEARN_MS;
+    if (lookup->job.result == DB_OK && recent)
+        row_cache_learn(meta->cache, &lookup->key, lookup->epoch,
+                        lookup->found && !lookup->overtaken ? meta_row_kept(meta, &lookup->row) : NULL);
+    else if (lookup->job.result == DB_OK)
+        row_cache_changed(meta->cache, &lookup->key);
     pthread_mutex_unlock(&meta->mutex);
 }
 

