@@ -5,9 +5,7 @@
 #include "common/auth/keys_file.h"
 #include "common/auth/link_token.h"
 #include "tests/unit/library/files.h"
-#include "tests/unit/library/http_client.h"
-#include "tests/unit/library/real_daemon.h"
-#include "tests/unit/library/scripted_cluster.h"
+#include "tests/unit/library/http_front.h"
 #include "common/base/clock.h"
 #include "common/file/file_window.h"
 #include <fcntl.h>
@@ -22,15 +20,11 @@
 #define NOTE_SIZE 5000
 #define PLACE     "000/001/1FF/5F9E3FA7_002" /* where the scripted storage servers say that every file lies */
 
-static struct fake_cluster cluster;
-static struct real_daemon httpd;
-static char volume[64]; /* "": none */
-
 /* ---- the daemon and what it serves ---- */
 
 static void add_file(const char *id, size_t size, const char *type)
 {
-    struct fake_file *file = &cluster.group.files[cluster.group.count++];
+    struct fake_file *file = &http_front.cluster.group.files[http_front.cluster.group.count++];
     snprintf(file->application, sizeof(file->application), "tnvideo");
     snprintf(file->user, sizeof(file->user), "alice");
     snprintf(file->id, sizeof(file->id), "%s", id);
@@ -47,54 +41,24 @@ static void add_file(const char *id, size_t size, const char *type)
 static const struct fake_file *find_file(const char *id)
 {
     int i = 0;
-    while (strcmp(cluster.group.files[i].id, id) != 0)
-        assert_true(++i < cluster.group.count);
-    return &cluster.group.files[i];
-}
-
-static char *with_trackers(char text[1024], const char *more)
-{
-    snprintf(text, 1024, "trackers = %s\nuser = alice\n%s\n[daemon]\nloops = 1\nstop_timeout = 1s\n",
-             cluster.tracker.peer.address, more);
-    return text;
+    while (strcmp(http_front.cluster.group.files[i].id, id) != 0)
+        assert_true(++i < http_front.cluster.group.count);
+    return &http_front.cluster.group.files[i];
 }
 
 static void start(int storages, const char *more)
 {
-    char text[1024];
-    fake_cluster_start(&cluster, storages);
+    fake_cluster_start(&http_front.cluster, storages);
     add_file("film", FILM_SIZE, "video/mp4");
     add_file("note", NOTE_SIZE, "image/png");
-    real_daemon_start(&httpd, "httpd", false, with_trackers(text, more));
-}
-
-static void stop(void)
-{
-    real_daemon_stop(&httpd);
-    fake_cluster_stop(&cluster);
-}
-
-/* Also behind a test that failed in its middle. */
-static int tear_down(void **state)
-{
-    (void)state;
-    if (volume[0] != '\0')
-        remove_tree(volume);
-    volume[0] = '\0';
-    real_daemon_kill(&httpd);
-    return 0;
+    http_front_start(more);
 }
 
 /* ---- requests ---- */
 
-static struct http_answer ask(const char *method, const char *path, const char *fields)
-{
-    return http_ask(real_daemon_connect(&httpd), method, path, fields);
-}
-
 static void expect_status(const char *method, const char *path, const char *fields, int status)
 {
-    struct http_answer answer = ask(method, path, fields);
+    struct http_answer answer = http_front_ask(method, path, fields);
     if (answer.status != status)
         fail_msg("%s %s (%s): %d instead of %d", method, path, fields, answer.status, status);
     free(answer.body);
@@ -113,7 +77,7 @@ static void expect_file(const char *id)
 {
     char path[64];
     snprintf(path, sizeof(path), "/files/%s", id);
-    struct http_answer answer = ask("GET", path, "");
+    struct http_answer answer = http_front_ask("GET", path, "");
     assert_int_equal(answer.status, 200);
     expect_bytes(&answer, id, 0, find_file(id)->size);
     free(answer.body);
@@ -123,7 +87,7 @@ static void expect_file(const char *id)
 static long metric(const char *name)
 {
     char wanted[128];
-    struct real_answer answer = real_daemon_admin(&httpd, "/metrics");
+    struct real_answer answer = real_daemon_admin(&http_front.httpd, "/metrics");
     snprintf(wanted, sizeof(wanted), "\n%s ", name);
     const char *at = strstr(answer.body, wanted);
     if (!at)
@@ -140,7 +104,7 @@ static long metric(const char *name)
 /* A connection that takes little at once, behind a request for the film: nothing of the answer has been read. */
 static int ask_for_film_slowly(void)
 {
-    int fd = real_daemon_connect(&httpd), small = 32768;
+    int fd = real_daemon_connect(&http_front.httpd), small = 32768;
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
     http_send(fd, "GET /files/film HTTP/1.1\r\nHost: x\r\n\r\n");
     char byte;
@@ -155,14 +119,14 @@ static char *make_volume(const char *parent, const char *id, size_t size, char e
 {
     const char *const parts[] = {"000", "000/001", "000/001/1FF"};
     char path[128];
-    snprintf(volume, sizeof(volume), "%s/reel-volume-test-XXXXXX", parent);
-    assert_non_null(mkdtemp(volume));
+    snprintf(http_front.volume, sizeof(http_front.volume), "%s/reel-volume-test-XXXXXX", parent);
+    assert_non_null(mkdtemp(http_front.volume));
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        snprintf(path, sizeof(path), "%s/%s", volume, parts[i]);
+        snprintf(path, sizeof(path), "%s/%s", http_front.volume, parts[i]);
         assert_int_equal(mkdir(path, 0700), 0);
     }
-    snprintf(entry, 128, "local_groups = group001:../data=%s", volume);
-    snprintf(path, sizeof(path), "%s/%s", volume, PLACE);
+    snprintf(entry, 128, "local_groups = group001:../data=%s", http_front.volume);
+    snprintf(path, sizeof(path), "%s/%s", http_front.volume, PLACE);
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     const struct fake_file *file = find_file(id);
     assert_true(fd >= 0);
@@ -174,12 +138,12 @@ static char *make_volume(const char *parent, const char *id, size_t size, char e
 
 static void start_local(const char *parent, const char *id, size_t size)
 {
-    char text[1024], entry[128];
-    fake_cluster_start(&cluster, 2);
+    char entry[128];
+    fake_cluster_start(&http_front.cluster, 2);
     add_file("film", FILM_SIZE, "video/mp4");
     add_file("note", NOTE_SIZE, "image/png");
     make_volume(parent, id, size, entry);
-    real_daemon_start(&httpd, "httpd", false, with_trackers(text, entry));
+    http_front_start(entry);
 }
 
 /* Whether the file system says what is cached (RWF_NOWAIT): an overlay or tmpfs may not, and then workers read. */
@@ -187,7 +151,7 @@ static bool can_tell(void)
 {
     char path[128], byte;
     bool cannot_tell = false;
-    snprintf(path, sizeof(path), "%s/%s", volume, PLACE);
+    snprintf(path, sizeof(path), "%s/%s", http_front.volume, PLACE);
     int fd = open(path, O_RDONLY);
     assert_true(fd >= 0);
     (void)file_window_read_cached(fd, 0, &byte, 1, &cannot_tell);
@@ -199,7 +163,7 @@ static bool can_tell(void)
 static void forget_pages(void)
 {
     char path[128];
-    snprintf(path, sizeof(path), "%s/%s", volume, PLACE);
+    snprintf(path, sizeof(path), "%s/%s", http_front.volume, PLACE);
     int fd = open(path, O_RDONLY);
     assert_true(fd >= 0);
     assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
@@ -211,21 +175,21 @@ static void a_local_film_is_sent_by_the_kernel_and_nobody_is_asked_for_it(void *
     (void)state;
     start_local("/tmp", "film", FILM_SIZE);
     expect_file("film");
-    struct http_answer answer = ask("GET", "/files/film", "Range: bytes=1000-2000999\r\n");
+    struct http_answer answer = http_front_ask("GET", "/files/film", "Range: bytes=1000-2000999\r\n");
     assert_int_equal(answer.status, 206);
     expect_bytes(&answer, "film", 1000, 2000000);
     free(answer.body);
-    answer = ask("HEAD", "/files/film", "");
+    answer = http_front_ask("HEAD", "/files/film", "");
     assert_int_equal(answer.status, 200);
     free(answer.body);
-    assert_int_equal(fake_requests(&cluster, 72), 0);
+    assert_int_equal(fake_requests(&http_front.cluster, 72), 0);
     /* A rest that is small leaves from memory. */
     assert_int_equal(metric(SENDFILED) + metric(COPIED), FILM_SIZE + 2000000);
     assert_int_equal(metric(SENDFILED) > FILM_SIZE, can_tell());
     forget_pages();
     expect_file("film");
-    assert_int_equal(fake_requests(&cluster, 72), 0);
-    stop();
+    assert_int_equal(fake_requests(&http_front.cluster, 72), 0);
+    http_front_stop();
 }
 
 static void a_small_local_file_leaves_with_its_head(void **state)
@@ -235,14 +199,14 @@ static void a_small_local_file_leaves_with_its_head(void **state)
     forget_pages();
     expect_file("note");
     expect_file("note");
-    struct http_answer answer = ask("GET", "/files/note", "Range: bytes=0-9, 4000-4009\r\n");
+    struct http_answer answer = http_front_ask("GET", "/files/note", "Range: bytes=0-9, 4000-4009\r\n");
     assert_int_equal(answer.status, 206);
     assert_true(answer.whole);
     assert_non_null(memmem(answer.body, answer.size, find_file("note")->bytes + 4000, 10));
     free(answer.body);
-    assert_int_equal(fake_requests(&cluster, 72), 0);
+    assert_int_equal(fake_requests(&http_front.cluster, 72), 0);
     assert_true(metric(COPIED) >= NOTE_SIZE);
-    stop();
+    http_front_stop();
 }
 
 /* tmpfs does not say what is cached, no more than FUSE does. */
@@ -251,13 +215,13 @@ static void where_the_file_system_cannot_tell_workers_read(void **state)
     (void)state;
     start_local("/dev/shm", "film", FILM_SIZE);
     expect_file("film");
-    struct http_answer answer = ask("GET", "/files/film", "Range: bytes=5000000-\r\n");
+    struct http_answer answer = http_front_ask("GET", "/files/film", "Range: bytes=5000000-\r\n");
     assert_int_equal(answer.status, 206);
     expect_bytes(&answer, "film", 5000000, FILM_SIZE - 5000000);
     free(answer.body);
-    assert_int_equal(fake_requests(&cluster, 72), 0);
+    assert_int_equal(fake_requests(&http_front.cluster, 72), 0);
     assert_int_equal(metric("reel_httpd_local_failures_total"), 0);
-    stop();
+    http_front_stop();
 }
 
 static void a_file_of_another_size_comes_from_a_storage_server(void **state)
@@ -268,12 +232,12 @@ static void a_file_of_another_size_comes_from_a_storage_server(void **state)
     expect_file("note"); /* which the servers place there too */
     assert_int_equal(metric(SENDFILED), 0);
     assert_true(metric("reel_httpd_local_failures_total") >= 2);
-    atomic_store(&cluster.storages[0].fail_left, 1000);
-    atomic_store(&cluster.storages[1].fail_left, 1000);
-    atomic_store(&cluster.storages[0].fail_code, -9);
-    atomic_store(&cluster.storages[1].fail_code, -9);
+    atomic_store(&http_front.cluster.storages[0].fail_left, 1000);
+    atomic_store(&http_front.cluster.storages[1].fail_left, 1000);
+    atomic_store(&http_front.cluster.storages[0].fail_code, -9);
+    atomic_store(&http_front.cluster.storages[1].fail_code, -9);
     expect_status("GET", "/files/film", "", 503);
-    stop();
+    http_front_stop();
 }
 
 /* At the byte where the file ends all at once a storage server goes on: the client sees one body. */
@@ -283,7 +247,7 @@ static void truncate_in_the_middle(const char *parent)
     struct http_answer answer;
     start_local(parent, "film", FILM_SIZE);
     int fd = ask_for_film_slowly();
-    snprintf(path, sizeof(path), "%s/%s", volume, PLACE);
+    snprintf(path, sizeof(path), "%s/%s", http_front.volume, PLACE);
     assert_int_equal(truncate(path, 0), 0);
     http_answer_read(fd, false, &answer);
     assert_int_equal(answer.status, 200);
@@ -291,8 +255,8 @@ static void truncate_in_the_middle(const char *parent)
     free(answer.body);
     close(fd);
     assert_int_equal(metric("reel_httpd_local_failures_total"), 1);
-    assert_true(fake_requests(&cluster, 72) >= 1);
-    stop();
+    assert_true(fake_requests(&http_front.cluster, 72) >= 1);
+    http_front_stop();
 }
 
 static void a_local_film_that_becomes_shorter_goes_on_from_a_storage_server(void **state)
@@ -315,9 +279,9 @@ static void a_client_that_goes_away_ends_its_local_transfer(void **state)
     const struct linger reset = {1, 0};
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
     close(fd);
-    assert_true(real_daemon_shows(&httpd, "/status", "\"connections\": 0,"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"connections\": 0,"));
     expect_file("film");
-    stop();
+    http_front_stop();
 }
 
 /* ---- admin port and reload ---- */
@@ -327,24 +291,25 @@ static void the_admin_port_shows_health_and_counts(void **state)
     (void)state;
     start(1, "");
     expect_file("note");
-    assert_true(real_daemon_shows(&httpd, "/healthz", "ok"));
-    assert_true(real_daemon_shows(&httpd, "/status", "\"trackers_reachable\": true"));
-    assert_true(real_daemon_shows(&httpd, "/status", "\"requests_total\": 1"));
-    assert_true(real_daemon_shows(&httpd, "/status", "\"relays\": 0"));
-    assert_true(real_daemon_shows(&httpd, "/metrics", "reel_httpd_requests_total{class=\"2xx\"} 1\n"));
-    fake_tracker_stop(&cluster.tracker);
+    assert_true(real_daemon_shows(&http_front.httpd, "/healthz", "ok"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"trackers_reachable\": true"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"requests_total\": 1"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"relays\": 0"));
+    assert_true(
+        real_daemon_shows(&http_front.httpd, "/metrics", "reel_httpd_requests_total{class=\"2xx\"} 1\n"));
+    fake_tracker_stop(&http_front.cluster.tracker);
     expect_status("GET", "/files/tnvideo/bob/other", "", 503);
-    assert_true(real_daemon_shows(&httpd, "/healthz", "no tracker answers"));
-    assert_true(real_daemon_shows(&httpd, "/status", "\"trackers_reachable\": false"));
-    fake_tracker_start(&cluster.tracker); /* for the end */
-    stop();
+    assert_true(real_daemon_shows(&http_front.httpd, "/healthz", "no tracker answers"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"trackers_reachable\": false"));
+    fake_tracker_start(&http_front.cluster.tracker); /* for the end */
+    http_front_stop();
 }
 
 /* Until answers have LINE, which a reload brings. */
 static void wait_for_line(const char *line)
 {
     for (int64_t until_ms = clock_monotonic_ms() + 20000;; usleep(20000)) {
-        struct http_answer answer = ask("HEAD", "/files/note", "");
+        struct http_answer answer = http_front_ask("HEAD", "/files/note", "");
         free(answer.body);
         if (http_answer_has(&answer, line))
             return;
@@ -358,19 +323,20 @@ static void a_reload_takes_what_may_change(void **state)
     char text[1024];
     (void)state;
     start(1, "cache_control = no-store");
-    struct http_answer answer = ask("HEAD", "/files/note", "");
+    struct http_answer answer = http_front_ask("HEAD", "/files/note", "");
     assert_true(http_answer_has(&answer, "Cache-Control: no-store"));
     free(answer.body);
-    real_daemon_reload(&httpd, false, with_trackers(text, "cache_control = private\nserver_header = other"));
+    real_daemon_reload(&http_front.httpd, false,
+                       http_front_text(text, "cache_control = private\nserver_header = other"));
     wait_for_line("Cache-Control: private");
     wait_for_line("Server: other");
-    real_daemon_reload(&httpd, false, with_trackers(text, "resource_policy = anywhere"));
-    assert_true(real_daemon_shows(&httpd, "/status", "\"reload_refused\": true"));
-    assert_int_equal(real_daemon_run(&httpd, "--check-config"), 2);
-    answer = ask("HEAD", "/files/note", "");
+    real_daemon_reload(&http_front.httpd, false, http_front_text(text, "resource_policy = anywhere"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"reload_refused\": true"));
+    assert_int_equal(real_daemon_run(&http_front.httpd, "--check-config"), 2);
+    answer = http_front_ask("HEAD", "/files/note", "");
     assert_true(http_answer_has(&answer, "Cache-Control: private")); /* the earlier one holds */
     free(answer.body);
-    stop();
+    http_front_stop();
 }
 
 /* ---- storage servers that fail ---- */
@@ -379,25 +345,25 @@ static void a_server_that_stalls_is_left_for_another_one(void **state)
 {
     (void)state;
     start(2, "storage_timeout = 1s");
-    atomic_store(&cluster.storages[0].stall_downloads, 1);
-    atomic_store(&cluster.storages[1].stall_downloads, 1);
+    atomic_store(&http_front.cluster.storages[0].stall_downloads, 1);
+    atomic_store(&http_front.cluster.storages[1].stall_downloads, 1);
     expect_file("film");
-    assert_int_equal(atomic_load(&cluster.storages[0].stall_downloads), 0);
-    assert_int_equal(atomic_load(&cluster.storages[1].stall_downloads), 0);
-    assert_true(real_daemon_shows(&httpd, "/status", "\"cut_total\": 0"));
-    stop();
+    assert_int_equal(atomic_load(&http_front.cluster.storages[0].stall_downloads), 0);
+    assert_int_equal(atomic_load(&http_front.cluster.storages[1].stall_downloads), 0);
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"cut_total\": 0"));
+    http_front_stop();
 }
 
 static void a_body_goes_on_where_the_only_server_broke_off(void **state)
 {
     (void)state;
     start(1, "failover_tries = 1\nstorage_timeout = 10s");
-    atomic_store(&cluster.storages[0].cut_downloads, 6);
+    atomic_store(&http_front.cluster.storages[0].cut_downloads, 6);
     expect_file("film");
-    assert_int_equal(atomic_load(&cluster.storages[0].cut_downloads), 0);
+    assert_int_equal(atomic_load(&http_front.cluster.storages[0].cut_downloads), 0);
     assert_true(metric("reel_httpd_failovers_total") >= 1);
     assert_int_equal(metric("reel_httpd_cut_total"), 0);
-    stop();
+    http_front_stop();
 }
 
 static void a_body_goes_on_once_the_only_server_gives_bytes_again(void **state)
@@ -406,15 +372,15 @@ static void a_body_goes_on_once_the_only_server_gives_bytes_again(void **state)
     (void)state;
     start(1, "failover_tries = 1\nstorage_timeout = 20s");
     int fd = ask_for_film_slowly();
-    atomic_store(&cluster.storages[0].fail_left, 3);
-    atomic_store(&cluster.storages[0].fail_code, -9);
+    atomic_store(&http_front.cluster.storages[0].fail_left, 3);
+    atomic_store(&http_front.cluster.storages[0].fail_code, -9);
     http_answer_read(fd, false, &answer);
     expect_bytes(&answer, "film", 0, FILM_SIZE);
     free(answer.body);
     close(fd);
-    assert_int_equal(atomic_load(&cluster.storages[0].fail_left), 0);
+    assert_int_equal(atomic_load(&http_front.cluster.storages[0].fail_left), 0);
     assert_int_equal(metric("reel_httpd_cut_total"), 0);
-    stop();
+    http_front_stop();
 }
 
 static void without_pipes_bodies_are_copied(void **state)
@@ -422,14 +388,15 @@ static void without_pipes_bodies_are_copied(void **state)
     (void)state;
     start(1, "pipes_max = 0");
     expect_file("film");
-    struct http_answer answer = ask("GET", "/files/film", "Range: bytes=10-39, 3000000-3999999\r\n");
+    struct http_answer answer =
+        http_front_ask("GET", "/files/film", "Range: bytes=10-39, 3000000-3999999\r\n");
     assert_int_equal(answer.status, 206);
     assert_true(answer.whole);
     assert_non_null(memmem(answer.body, answer.size, find_file("film")->bytes + 3000000, 1000000));
     free(answer.body);
     assert_int_equal(metric(SPLICED), 0);
     assert_true(metric(COPIED) > FILM_SIZE / 2);
-    stop();
+    http_front_stop();
 }
 
 static void with_pipes_the_kernel_moves_them(void **state)
@@ -438,21 +405,21 @@ static void with_pipes_the_kernel_moves_them(void **state)
     start(1, "");
     expect_file("film");
     assert_true(metric(SPLICED) > FILM_SIZE / 2);
-    stop();
+    http_front_stop();
 }
 
 static void a_file_that_was_replaced_is_not_mixed_into_a_body(void **state)
 {
     (void)state;
     start(1, "");
-    atomic_store(&cluster.storages[0].replaces, true);
-    struct http_answer answer = ask("GET", "/files/film", "");
+    atomic_store(&http_front.cluster.storages[0].replaces, true);
+    struct http_answer answer = http_front_ask("GET", "/files/film", "");
     assert_int_equal(answer.status, 200);
     assert_false(answer.whole);
     assert_true(answer.size > 0 && answer.size < FILM_SIZE);
     assert_memory_equal(answer.body, find_file("film")->bytes, answer.size);
     free(answer.body);
-    stop();
+    http_front_stop();
 }
 
 /* ---- clients ---- */
@@ -462,13 +429,13 @@ static void a_client_that_goes_away_ends_its_relay(void **state)
     (void)state;
     start(1, "");
     int fd = ask_for_film_slowly();
-    assert_true(real_daemon_shows(&httpd, "/status", "\"connections\": 1,"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"connections\": 1,"));
     const struct linger reset = {1, 0};
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
     close(fd);
-    assert_true(real_daemon_shows(&httpd, "/status", "\"connections\": 0,"));
-    assert_true(real_daemon_shows(&httpd, "/status", "\"relays\": 0"));
-    stop();
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"connections\": 0,"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"relays\": 0"));
+    http_front_stop();
 }
 
 static void a_client_that_takes_nothing_is_cut_off(void **state)
@@ -476,9 +443,9 @@ static void a_client_that_takes_nothing_is_cut_off(void **state)
     (void)state;
     start(1, "send_timeout = 300ms\nunsent_max = 32K");
     int fd = ask_for_film_slowly();
-    assert_true(real_daemon_shows(&httpd, "/status", "\"connections\": 0,"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"connections\": 0,"));
     close(fd);
-    stop();
+    http_front_stop();
 }
 
 static void a_stop_cuts_off_what_does_not_end_in_time(void **state)
@@ -486,10 +453,10 @@ static void a_stop_cuts_off_what_does_not_end_in_time(void **state)
     (void)state;
     start(1, "unsent_max = 32K");
     int fd = ask_for_film_slowly();
-    int half = real_daemon_connect(&httpd);
+    int half = real_daemon_connect(&http_front.httpd);
     http_send(half, "GET /fi");
     int64_t start_ms = clock_monotonic_ms();
-    stop(); /* with 0 */
+    http_front_stop(); /* with 0 */
     assert_true(clock_monotonic_ms() - start_ms >= 900);
     close(half);
     close(fd);
@@ -503,12 +470,12 @@ static void a_stop_answers_who_has_just_come(void **state)
 
     (void)state;
     start(1, "");
-    assert_int_equal(kill(httpd.pid, SIGSTOP), 0);
+    assert_int_equal(kill(http_front.httpd.pid, SIGSTOP), 0);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-        fds[i] = real_daemon_connect(&httpd);
-    assert_int_equal(kill(httpd.pid, SIGTERM), 0);
-    assert_int_equal(kill(httpd.pid, SIGCONT), 0);
-    assert_true(real_daemon_shows(&httpd, "/healthz", "stopping"));
+        fds[i] = real_daemon_connect(&http_front.httpd);
+    assert_int_equal(kill(http_front.httpd.pid, SIGTERM), 0);
+    assert_int_equal(kill(http_front.httpd.pid, SIGCONT), 0);
+    assert_true(real_daemon_shows(&http_front.httpd, "/healthz", "stopping"));
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
         http_send(fds[i], "GET /files/note HTTP/1.1\r\nHost: a\r\n\r\n");
         http_answer_read(fds[i], false, &answer);
@@ -518,7 +485,7 @@ static void a_stop_answers_who_has_just_come(void **state)
         free(answer.body);
         close(fds[i]);
     }
-    stop();
+    http_front_stop();
 }
 
 static void the_rate_of_a_connection_is_kept(void **state)
@@ -526,11 +493,11 @@ static void the_rate_of_a_connection_is_kept(void **state)
     (void)state;
     start(1, "rate_limit = 400K");
     int64_t start_ms = clock_monotonic_ms();
-    struct http_answer answer = ask("GET", "/files/film", "Range: bytes=0-614399\r\n");
+    struct http_answer answer = http_front_ask("GET", "/files/film", "Range: bytes=0-614399\r\n");
     expect_bytes(&answer, "film", 0, 614400);
     free(answer.body);
     assert_true(clock_monotonic_ms() - start_ms >= 1000); /* a quarter of a second's bytes come at once */
-    stop();
+    http_front_stop();
 }
 
 static void a_request_that_does_not_come_in_time_gets_an_answer_that_says_so(void **state)
@@ -539,23 +506,23 @@ static void a_request_that_does_not_come_in_time_gets_an_answer_that_says_so(voi
     char byte;
     (void)state;
     start(1, "head_timeout = 1s\nidle_timeout = 1s\nkeepalive_requests = 2");
-    int fd = real_daemon_connect(&httpd);
+    int fd = real_daemon_connect(&http_front.httpd);
     http_send(fd, "GET /files/note HTTP/1.1\r\nHo");
     http_answer_read(fd, false, &answer);
     assert_int_equal(answer.status, 408);
     free(answer.body);
     close(fd);
-    fd = real_daemon_connect(&httpd); /* nothing, and it is closed without a word */
+    fd = real_daemon_connect(&http_front.httpd); /* nothing, and it is closed without a word */
     assert_int_equal(recv(fd, &byte, 1, 0), 0);
     close(fd);
-    fd = real_daemon_connect(&httpd);
+    fd = real_daemon_connect(&http_front.httpd);
     http_send(fd, "HEAD /files/note HTTP/1.1\r\nHost: x\r\n\r\n");
     http_answer_read(fd, true, &answer);
     assert_null(strstr(answer.head, "Connection: close"));
     free(answer.body);
     assert_int_equal(recv(fd, &byte, 1, 0), 0);
     close(fd);
-    fd = real_daemon_connect(&httpd);
+    fd = real_daemon_connect(&http_front.httpd);
     http_send(fd, "HEAD /files/note HTTP/1.1\r\nHost: x\r\n\r\nHEAD /files/note HTTP/1.1\r\nHost: x\r\n\r\n");
     http_answer_read(fd, true, &answer);
     free(answer.body);
@@ -563,7 +530,7 @@ static void a_request_that_does_not_come_in_time_gets_an_answer_that_says_so(voi
     assert_true(http_answer_has(&answer, "Connection: close"));
     free(answer.body);
     close(fd);
-    stop();
+    http_front_stop();
 }
 
 static void requests_beyond_bounds_have_their_status(void **state)
@@ -584,20 +551,20 @@ static void requests_beyond_bounds_have_their_status(void **state)
     expect_status("GET", "/files/note", "If-None-Match: \"abababababababababababababababab\"\r\n", 304);
     snprintf(fields, sizeof(fields), "/%0300d", 0);
     expect_status("GET", fields, "", 414);
-    struct http_answer answer = ask("OPTIONS", "*", "");
+    struct http_answer answer = http_front_ask("OPTIONS", "*", "");
     assert_int_equal(answer.status, 204);
     assert_true(http_answer_has(&answer, "Allow: GET, HEAD, OPTIONS"));
     free(answer.body);
-    answer =
-        ask("OPTIONS", "/files/note", "Origin: https://tv.example\r\nAccess-Control-Request-Method: GET\r\n");
+    answer = http_front_ask("OPTIONS", "/files/note",
+                            "Origin: https://tv.example\r\nAccess-Control-Request-Method: GET\r\n");
     assert_true(http_answer_has(&answer, "Access-Control-Allow-Origin: https://tv.example"));
     assert_true(http_answer_has(&answer, "Access-Control-Allow-Methods: GET, HEAD, OPTIONS"));
     free(answer.body);
-    answer = ask("GET", "/files/note", "Origin: https://elsewhere.example\r\n");
+    answer = http_front_ask("GET", "/files/note", "Origin: https://elsewhere.example\r\n");
     assert_true(http_answer_has(&answer, "Vary: Origin"));
     assert_null(strstr(answer.head, "Access-Control-Allow-Origin"));
     free(answer.body);
-    stop();
+    http_front_stop();
 }
 
 static void a_body_that_waits_for_leave_is_asked_for(void **state)
@@ -607,7 +574,7 @@ static void a_body_that_waits_for_leave_is_asked_for(void **state)
     struct http_answer answer;
     (void)state;
     start(1, "");
-    int fd = real_daemon_connect(&httpd);
+    int fd = real_daemon_connect(&http_front.httpd);
     http_send(fd, "GET /files/note HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert_true(peer_get(fd, got, sizeof(got) - 1));
     assert_string_equal(got, leave);
@@ -617,7 +584,7 @@ static void a_body_that_waits_for_leave_is_asked_for(void **state)
     expect_bytes(&answer, "note", 0, NOTE_SIZE);
     free(answer.body);
     close(fd);
-    stop();
+    http_front_stop();
 }
 
 static void a_long_head_is_read_and_a_longer_one_refused(void **state)
@@ -628,7 +595,7 @@ static void a_long_head_is_read_and_a_longer_one_refused(void **state)
     assert_non_null(head);
     start(1, "");
     for (int size = 8000; size <= 32000; size *= 4) {
-        int fd = real_daemon_connect(&httpd);
+        int fd = real_daemon_connect(&http_front.httpd);
         snprintf(head, 40000, "GET /files/note HTTP/1.1\r\nHost: x\r\nX: %0*d\r\n\r\n", size, 0);
         http_send(fd, head);
         http_answer_read(fd, false, &answer);
@@ -637,7 +604,7 @@ static void a_long_head_is_read_and_a_longer_one_refused(void **state)
         close(fd);
     }
     free(head);
-    stop();
+    http_front_stop();
 }
 
 static void connections_beyond_a_limit_are_answered_503_or_take_an_idle_place(void **state)
@@ -649,7 +616,7 @@ static void connections_beyond_a_limit_are_answered_503_or_take_an_idle_place(vo
     int first;
     for (int64_t until_ms = clock_monotonic_ms() + 20000;; usleep(20000)) {
         /* The connection that found the daemon listening may have the only place for a moment. */
-        first = real_daemon_connect(&httpd);
+        first = real_daemon_connect(&http_front.httpd);
         http_send(first, "HEAD /files/note HTTP/1.1\r\nHost: x\r\n\r\n");
         http_answer_read(first, true, &answer);
         free(answer.body);
@@ -659,23 +626,24 @@ static void connections_beyond_a_limit_are_answered_503_or_take_an_idle_place(vo
     }
     assert_int_equal(answer.status, 200);
     long refused = metric("reel_httpd_connections_refused_total");
-    answer = ask("GET", "/files/note", "");
+    answer = http_front_ask("GET", "/files/note", "");
     assert_int_equal(answer.status, 503);
     assert_true(http_answer_has(&answer, "Retry-After: 9"));
     free(answer.body);
     assert_int_equal(metric("reel_httpd_connections_refused_total"), refused + 1);
     close(first);
-    assert_true(real_daemon_shows(&httpd, "/status", "\"connections\": 0,"));
-    real_daemon_reload(&httpd, false, with_trackers(text, "connections_max = 1\nserver_header = tight"));
+    assert_true(real_daemon_shows(&http_front.httpd, "/status", "\"connections\": 0,"));
+    real_daemon_reload(&http_front.httpd, false,
+                       http_front_text(text, "connections_max = 1\nserver_header = tight"));
     wait_for_line("Server: tight");
-    first = real_daemon_connect(&httpd);
+    first = real_daemon_connect(&http_front.httpd);
     http_send(first, "HEAD /files/note HTTP/1.1\r\nHost: x\r\n\r\n");
     http_answer_read(first, true, &answer);
     free(answer.body);
     expect_file("note"); /* the idle one makes room */
     assert_int_equal(recv(first, &byte, 1, 0), 0);
     close(first);
-    stop();
+    http_front_stop();
 }
 
 /* ---- signed links ---- */
@@ -711,7 +679,7 @@ static void where_access_is_signed_only_a_good_link_opens_a_file(void **state)
     expect_status("GET", "/files/tnvideo/alice/note?e=1", "", 400);
     snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note",
              signed_link(now + 600, LINK_SCOPE_FILE, text));
-    answer = ask("GET", path, "");
+    answer = http_front_ask("GET", path, "");
     assert_int_equal(answer.status, 200);
     expect_bytes(&answer, "note", 0, NOTE_SIZE);
     assert_non_null(strstr(answer.head, "private"));
@@ -725,14 +693,14 @@ static void where_access_is_signed_only_a_good_link_opens_a_file(void **state)
     expect_status("GET", path, "", 403);
     snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/note/cookie",
              signed_link(now + 600, LINK_SCOPE_USER, text));
-    answer = ask("GET", path, "");
+    answer = http_front_ask("GET", path, "");
     assert_int_equal(answer.status, 204);
     assert_non_null(strstr(answer.head, "Set-Cookie: reel=app-1."));
     assert_non_null(strstr(answer.head, "; Path=/files/tnvideo/alice/; Max-Age="));
     free(answer.body);
     snprintf(path, sizeof(path), "/t/%s/files/tnvideo/alice/film", text);
     expect_status("HEAD", path, "", 200); /* of the same user */
-    stop();
+    http_front_stop();
     assert_int_equal(unlink(keys), 0);
 }
 
@@ -740,15 +708,15 @@ static void what_comes_without_tls_is_sent_to_https(void **state)
 {
     (void)state;
     start(1, "redirect_https = 8443");
-    struct http_answer answer = ask("GET", "/files/note", "");
+    struct http_answer answer = http_front_ask("GET", "/files/note", "");
     assert_int_equal(answer.status, 308);
     assert_true(http_answer_has(&answer, "Location: https://x:8443/files/note"));
     assert_true(http_answer_has(&answer, "Cache-Control: no-store"));
     free(answer.body);
-    stop();
+    http_front_stop();
 }
 
-#define DAEMON_TEST(function) cmocka_unit_test_teardown(function, tear_down)
+#define DAEMON_TEST(function) cmocka_unit_test_teardown(function, http_front_tear_down)
 
 int main(void)
 {

@@ -2,7 +2,11 @@
  * mp4_maker: box by box.
  */
 #include "tests/unit/library/mp4_maker.h"
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
 #include <stdlib.h>
+#include <cmocka.h>
 
 #define TYPE MEDIA_TYPE
 
@@ -187,4 +191,27 @@ struct mp4_cut *mp4_maker_cut(const struct mp4_index *index, int64_t segment_ms,
     struct mp4_cut *cut = mp4_cut_create(index, cutter, error);
     mp4_cutter_destroy(cutter);
     return cut;
+}
+
+const struct mp4_maker_track mp4_maker_video = {.video = true,
+                                                .timescale = 25,
+                                                .count = 500,
+                                                .duration = 1,
+                                                .size = 1000,
+                                                .per_chunk = 1,
+                                                .key_every = 50,
+                                                .first_offset = 100,
+                                                .chunk_step = 1400,
+                                                .media_time = -2};
+
+struct mp4_index *mp4_maker_index(const struct mp4_maker_track *tracks, size_t count, int64_t length,
+                                  struct error *error)
+{
+    struct media_buffer moov = {0};
+    mp4_maker_moov(&moov, tracks, count);
+    assert_false(moov.failed);
+    struct mp4_index *index =
+        mp4_index_create((struct media_view){moov.bytes, moov.size}, length, NULL, error);
+    media_buffer_clear(&moov);
+    return index;
 }

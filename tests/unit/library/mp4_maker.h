@@ -30,6 +30,11 @@ struct mp4_maker_track {
 
 /* A moov box with these tracks. */
 void mp4_maker_moov(struct media_buffer *out, const struct mp4_maker_track *tracks, size_t count);
+/* Twenty seconds of pictures, a key frame every two, whose chunks lie between those of sound from offset 1100 on. */
+extern const struct mp4_maker_track mp4_maker_video;
+/* The index of a file of LENGTH bytes with these tracks. NULL: refused, ERROR says why. */
+struct mp4_index *mp4_maker_index(const struct mp4_maker_track *tracks, size_t count, int64_t length,
+                                  struct error *error);
 /* The cut of an index by a cutter that has not watched it. */
 struct mp4_cut *mp4_maker_cut(const struct mp4_index *index, int64_t segment_ms, struct error *error);
 

@@ -14,16 +14,6 @@
 #define LENGTH ((int64_t)1 << 34)
 
 /* 20 s, a key frame every 2; sound in frames of 21.3 ms. */
-static const struct mp4_maker_track video = {.video = true,
-                                             .timescale = 25,
-                                             .count = 500,
-                                             .duration = 1,
-                                             .size = 1000,
-                                             .per_chunk = 1,
-                                             .key_every = 50,
-                                             .first_offset = 100,
-                                             .chunk_step = 1400,
-                                             .media_time = -2};
 static const struct mp4_maker_track audio = {.timescale = 48000,
                                              .count = 938,
                                              .duration = 1024,
@@ -35,13 +25,9 @@ static const struct mp4_maker_track audio = {.timescale = 48000,
 
 static struct mp4_index *index_of(const struct mp4_maker_track *tracks, size_t count)
 {
-    struct media_buffer moov = {0};
     struct error error;
-    mp4_maker_moov(&moov, tracks, count);
-    struct mp4_index *index =
-        mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, NULL, &error);
+    struct mp4_index *index = mp4_maker_index(tracks, count, LENGTH, &error);
     assert_non_null(index);
-    media_buffer_clear(&moov);
     return index;
 }
 
@@ -124,7 +110,7 @@ static void check(const struct mp4_index *film, int64_t from, int64_t to, uint32
 
 static void test_clips_go_from_key_frame_to_key_frame(void **state)
 {
-    const struct mp4_maker_track tracks[] = {video, audio};
+    const struct mp4_maker_track tracks[] = {mp4_maker_video, audio};
     (void)state;
     struct mp4_index *film = index_of(tracks, 2);
     check(film, 0, INT64_MAX, 0, 500);
@@ -139,7 +125,7 @@ static void test_clips_go_from_key_frame_to_key_frame(void **state)
 
 static void test_pictures_that_are_reordered(void **state)
 {
-    struct mp4_maker_track tracks[] = {video, audio};
+    struct mp4_maker_track tracks[] = {mp4_maker_video, audio};
     (void)state;
     tracks[0].reorder =
         true; /* a key frame is shown one frame after it is decoded, the next three, none and two */
@@ -153,7 +139,7 @@ static void test_pictures_that_are_reordered(void **state)
 
 static void test_sound_that_begins_later(void **state)
 {
-    struct mp4_maker_track tracks[] = {video, audio};
+    struct mp4_maker_track tracks[] = {mp4_maker_video, audio};
     struct mp4_clip clip;
     struct error error;
     int64_t duration;
@@ -178,7 +164,7 @@ static void test_sound_that_begins_later(void **state)
 
 static void test_clips_of_more_than_4_gib_and_sound_alone(void **state)
 {
-    struct mp4_maker_track wide = video, sound = audio;
+    struct mp4_maker_track wide = mp4_maker_video, sound = audio;
     struct mp4_clip clip;
     struct error error;
     int64_t duration;
@@ -210,7 +196,7 @@ static void refused(const struct mp4_index *film, int64_t from, int code, const 
 
 static void test_what_cannot_be_says_why(void **state)
 {
-    struct mp4_maker_track tracks[] = {video, audio};
+    struct mp4_maker_track tracks[] = {mp4_maker_video, audio};
     (void)state;
     struct mp4_index *film = index_of(tracks, 2);
     refused(film, 20000, ERROR_NOT_FOUND, "it ends before");

@@ -18,16 +18,6 @@
 #define TYPE   MEDIA_TYPE
 #define LENGTH ((int64_t)1 << 34) /* of the files: what lies in them is never looked at */
 
-static const struct mp4_maker_track video = {.video = true,
-                                             .timescale = 25,
-                                             .count = 500,
-                                             .duration = 1,
-                                             .size = 1000,
-                                             .per_chunk = 1,
-                                             .key_every = 50,
-                                             .first_offset = 100,
-                                             .chunk_step = 1400,
-                                             .media_time = -2};
 static const struct mp4_maker_track audio = {.timescale = 48000,
                                              .count = 1000,
                                              .duration = 1024,
@@ -39,13 +29,7 @@ static const struct mp4_maker_track audio = {.timescale = 48000,
 
 static struct mp4_index *index_of(const struct mp4_maker_track *tracks, size_t count, struct error *error)
 {
-    struct media_buffer moov = {0};
-    mp4_maker_moov(&moov, tracks, count);
-    assert_false(moov.failed);
-    struct mp4_index *index =
-        mp4_index_create((struct media_view){moov.bytes, moov.size}, LENGTH, NULL, error);
-    media_buffer_clear(&moov);
-    return index;
+    return mp4_maker_index(tracks, count, LENGTH, error);
 }
 
 static struct mp4_index *good_index(const struct mp4_maker_track *tracks, size_t count)
@@ -68,7 +52,7 @@ static struct mp4_sample sample_at(const struct mp4_track *track, uint32_t numbe
 
 static void test_every_sample_is_where_the_tables_say(void **state)
 {
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     (void)state;
     tracks[0].wide = true;
     tracks[0].first_offset = INT64_C(9000000000);
@@ -106,7 +90,7 @@ static void test_samples_come_back_whatever_lies_between_them(void **state)
 {
     (void)state;
     for (unsigned bits = 40; bits <= 56; bits++) {
-        struct mp4_maker_track track = video;
+        struct mp4_maker_track track = mp4_maker_video;
         struct media_buffer moov = {0};
         struct error error = {.text = ""};
         track.wide = true;
@@ -135,7 +119,7 @@ static void test_samples_come_back_whatever_lies_between_them(void **state)
 
 static void test_an_hour_takes_a_megabyte(void **state)
 {
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     (void)state;
     tracks[0].count = 90000;
     tracks[0].reorder = true;
@@ -179,11 +163,11 @@ static void refused(const struct mp4_maker_track *tracks, size_t count, int code
 
 static void test_what_cannot_be_is_refused(void **state)
 {
-    struct mp4_maker_track track = video;
+    struct mp4_maker_track track = mp4_maker_video;
     (void)state;
     track.media_time = -7;
     refused(&track, 1, ERROR_UNKNOWN_COMMAND, "rearranges");
-    track = video;
+    track = mp4_maker_video;
     track.wide = true;
     track.first_offset = LENGTH - 100;
     refused(&track, 1, ERROR_MALFORMED, "behind the end of the file");
@@ -194,7 +178,7 @@ static void test_what_cannot_be_is_refused(void **state)
 static void lying_table(uint32_t table, uint32_t count)
 {
     struct media_buffer moov = {0};
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     struct error error = {.text = ""};
     tracks[0].reorder = true;
     mp4_maker_moov(&moov, tracks, 2);
@@ -226,7 +210,7 @@ static void test_counts_that_lie_are_refused_before_memory_is_taken(void **state
 static void test_any_byte_may_be_wrong(void **state)
 {
     struct media_buffer moov = {0};
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     struct error error;
     size_t taken = 0;
     (void)state;
@@ -280,7 +264,7 @@ static struct media_film *film_of(const struct mp4_maker_track *tracks, size_t c
 
 static void test_segments_begin_at_key_frames_and_sound_goes_by_time(void **state)
 {
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     (void)state;
     struct media_film *film = film_of(tracks, 2, 6000);
     assert_int_equal(film->cut->count, 4); /* 6 + 6 + 6 + 2 s; the sound lasts 21.3 s */
@@ -296,7 +280,7 @@ static void test_segments_begin_at_key_frames_and_sound_goes_by_time(void **stat
 
 static void test_sound_behind_all_pictures_is_not_muxed_and_a_tail_is_cut(void **state)
 {
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     (void)state;
     tracks[0].chunk_step = 1000;
     tracks[1].first_offset = 600000;
@@ -312,7 +296,7 @@ static void test_sound_behind_all_pictures_is_not_muxed_and_a_tail_is_cut(void *
 
 static void test_key_frames_too_far_apart_are_refused(void **state)
 {
-    struct mp4_maker_track track = video;
+    struct mp4_maker_track track = mp4_maker_video;
     struct error error;
     (void)state;
     track.count = 5000;
@@ -326,7 +310,7 @@ static void test_key_frames_too_far_apart_are_refused(void **state)
 
 static void test_open_gops_are_seen(void **state)
 {
-    struct mp4_maker_track track = video;
+    struct mp4_maker_track track = mp4_maker_video;
     (void)state;
     struct media_film *film = film_of(&track, 1, 6000);
     assert_false(film->cut->open_gop);
@@ -340,7 +324,7 @@ static void test_open_gops_are_seen(void **state)
 
 static void test_another_description_begins_another_segment(void **state)
 {
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     struct media_buffer out = {0};
     struct media_name name;
     (void)state;
@@ -401,8 +385,8 @@ static void cut_alike(const struct mp4_maker_track *tracks, size_t count)
 
 static void test_a_film_is_cut_alike_while_its_index_is_read(void **state)
 {
-    struct mp4_maker_track tracks[3] = {video, audio, audio};
-    const struct mp4_maker_track sound_first[2] = {audio, video};
+    struct mp4_maker_track tracks[3] = {mp4_maker_video, audio, audio};
+    const struct mp4_maker_track sound_first[2] = {audio, mp4_maker_video};
     (void)state;
     cut_alike(tracks, 3);
     cut_alike(tracks, 1);
@@ -417,7 +401,7 @@ static void test_a_film_is_cut_alike_while_its_index_is_read(void **state)
     cut_alike(tracks, 3);
     tracks[0].key_every = 0; /* any picture may begin a segment */
     cut_alike(tracks, 2);
-    tracks[0] = video;
+    tracks[0] = mp4_maker_video;
     tracks[0].descriptions = 2;
     tracks[2] = audio;
     tracks[2].descriptions = 2;
@@ -487,7 +471,7 @@ static void check_fragment(const struct media_film *film, enum media_stream stre
 
 static void test_fragments_point_at_the_samples_of_the_file(void **state)
 {
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     (void)state;
     tracks[0].reorder = true;
     tracks[1].media_time = 1024;
@@ -504,7 +488,7 @@ static void test_fragments_point_at_the_samples_of_the_file(void **state)
 
 static void test_what_lies_apart_is_gathered(void **state)
 {
-    struct mp4_maker_track tracks[2] = {video, audio};
+    struct mp4_maker_track tracks[2] = {mp4_maker_video, audio};
     struct mp4_part parts[MP4_PARTS_MAX];
     struct mp4_fragment fragment;
     struct error error;
@@ -744,7 +728,7 @@ static void test_codecs_that_no_player_takes_are_refused(void **state)
 
 static void test_sound_apart_is_a_rendition_of_its_own(void **state)
 {
-    struct mp4_maker_track tracks[3] = {video, audio, audio};
+    struct mp4_maker_track tracks[3] = {mp4_maker_video, audio, audio};
     struct media_buffer out = {0};
     (void)state;
     tracks[0].chunk_step = 1000;
@@ -801,7 +785,7 @@ static enum walk_step walk_over(const uint8_t *bytes, int64_t size, struct media
 
 static void test_the_index_is_found_wherever_it_is(void **state)
 {
-    struct mp4_maker_track track = video;
+    struct mp4_maker_track track = mp4_maker_video;
     (void)state;
     track.count = 100;
     for (int last = 0; last < 2; last++) {
@@ -838,7 +822,7 @@ static void test_the_index_is_found_wherever_it_is(void **state)
 /* A long index behind the media data is read at once, not first its beginning. Small boxes without end are no work for a loop. */
 static void test_an_index_at_the_end_is_one_read(void **state)
 {
-    struct mp4_maker_track track = video;
+    struct mp4_maker_track track = mp4_maker_video;
     struct media_buffer file = {0};
     struct media_film *film = NULL;
     struct error error = {.text = ""};

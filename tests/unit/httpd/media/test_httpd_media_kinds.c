@@ -190,16 +190,6 @@ static void test_what_no_player_takes_is_refused_and_covers_are_seen(void **stat
 
 #define LENGTH ((int64_t)1 << 30)
 
-static const struct mp4_maker_track video = {.video = true,
-                                             .timescale = 25,
-                                             .count = 500,
-                                             .duration = 1,
-                                             .size = 1000,
-                                             .per_chunk = 1,
-                                             .key_every = 50,
-                                             .first_offset = 100,
-                                             .chunk_step = 1400,
-                                             .media_time = -2};
 static const struct mp4_maker_track sound = {.timescale = 48000,
                                              .count = 1000,
                                              .duration = 960,
@@ -221,13 +211,10 @@ static const struct mp4_maker_track text = {.text = true,
 
 static struct media_film *film_of(const struct mp4_maker_track *tracks, size_t count)
 {
-    struct media_buffer moov = {0};
     struct error error = {.text = ""};
     struct media_film *film = media_film_create(FILM_MP4, LENGTH);
     assert_non_null(film);
-    mp4_maker_moov(&moov, tracks, count);
-    film->index = mp4_index_create(view_of(&moov), LENGTH, NULL, &error);
-    media_buffer_clear(&moov);
+    film->index = mp4_maker_index(tracks, count, LENGTH, &error);
     if (!film->index)
         fail_msg("refused: %s", error.text);
     film->cut = mp4_maker_cut(film->index, 6000, &error);
@@ -240,7 +227,7 @@ static struct media_film *film_of(const struct mp4_maker_track *tracks, size_t c
 /* A picture, AAC in English, AC-3 in German, timed text. */
 static struct media_film *film_of_many(void)
 {
-    struct mp4_maker_track tracks[] = {video, sound, sound, text};
+    struct mp4_maker_track tracks[] = {mp4_maker_video, sound, sound, text};
     struct media_buffer entry = {0};
     const struct kind ac3 = {
         MEDIA_AUDIO, TYPE('a', 'c', '-', '3'), TYPE('d', 'a', 'c', '3'), CONFIG("\x10\x3d\xc0"), "", ""};
@@ -270,7 +257,7 @@ static void playlist(const struct media_film *film, const char *name, double sec
 static void test_renditions_and_sounds_are_listed(void **state)
 {
     struct media_buffer out = {0};
-    struct mp4_maker_track small = video;
+    struct mp4_maker_track small = mp4_maker_video;
     struct media_set set = {.count = 4};
     (void)state;
     struct mp4_maker_track two[] = {small, sound, sound};
@@ -518,7 +505,7 @@ static void is_range(const struct media_film *film, size_t i, int64_t offset, in
 
 static void put_fragmented_moov(struct media_buffer *file)
 {
-    struct mp4_maker_track tracks[] = {video, sound};
+    struct mp4_maker_track tracks[] = {mp4_maker_video, sound};
     size_t box = media_box_begin(file, TYPE('f', 't', 'y', 'p'));
     media_put_text(file, "iso6");
     media_put32(file, 0);

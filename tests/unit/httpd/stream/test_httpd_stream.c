@@ -5,11 +5,9 @@
  */
 #include "common/media/poster_wire.h"
 #include "tests/unit/library/files.h"
-#include "tests/unit/library/http_client.h"
+#include "tests/unit/library/http_front.h"
 #include "tests/unit/library/mkv_maker.h"
 #include "tests/unit/library/mp4_maker.h"
-#include "tests/unit/library/real_daemon.h"
-#include "tests/unit/library/scripted_cluster.h"
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -26,23 +24,19 @@
 #define PICTURES  500
 #define TS_PACKET 188
 
-static struct fake_cluster cluster;
-static struct real_daemon httpd;
-static char volume[64]; /* "": none */
-
 /* ---- files ---- */
 
 /* BYTES are taken over. */
 static void add_bytes(const char *id, const char *name, const char *type, uint8_t *bytes, size_t size)
 {
-    struct fake_file *file = &cluster.group.files[cluster.group.count++];
+    struct fake_file *file = &http_front.cluster.group.files[http_front.cluster.group.count++];
     snprintf(file->application, sizeof(file->application), "tnvideo");
     snprintf(file->user, sizeof(file->user), "alice");
     snprintf(file->id, sizeof(file->id), "%s", id);
     snprintf(file->name, sizeof(file->name), "%s", name);
     snprintf(file->type, sizeof(file->type), "%s", type);
     file->has_digest = true;
-    memset(file->digest, cluster.group.count, sizeof(file->digest));
+    memset(file->digest, http_front.cluster.group.count, sizeof(file->digest));
     file->bytes = bytes;
     file->size = size;
 }
@@ -63,9 +57,9 @@ static void add_text(const char *id, const char *name, const char *type, const c
 static const struct fake_file *find_file(const char *id)
 {
     int i = 0;
-    while (strcmp(cluster.group.files[i].id, id) != 0)
-        assert_true(++i < cluster.group.count);
-    return &cluster.group.files[i];
+    while (strcmp(http_front.cluster.group.files[i].id, id) != 0)
+        assert_true(++i < http_front.cluster.group.count);
+    return &http_front.cluster.group.files[i];
 }
 
 static void put_noise(struct media_buffer *out, size_t size, uint32_t seed)
@@ -287,49 +281,19 @@ static void add_transport_stream(const char *id)
 static const char srt[] = "1\n00:00:01,000 --> 00:00:02,500\nHello & <font color=red>goodbye</font>\n";
 static const char vtt[] = "WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello &amp; goodbye\n";
 
-static void launch(const char *more)
-{
-    char text[1024];
-    snprintf(text, sizeof(text), "trackers = %s\nuser = alice\n%s\n[daemon]\nloops = 1\nstop_timeout = 1s\n",
-             cluster.tracker.peer.address, more);
-    real_daemon_start(&httpd, "httpd", false, text);
-}
-
 static void start(void)
 {
-    fake_cluster_start(&cluster, 2);
+    fake_cluster_start(&http_front.cluster, 2);
     add_film("film", 50);
     add_text("sub", "film.en.srt", "application/x-subrip", srt);
-    launch("");
-}
-
-static void stop(void)
-{
-    real_daemon_stop(&httpd);
-    fake_cluster_stop(&cluster);
-}
-
-/* Also behind a test that failed in its middle. */
-static int tear_down(void **state)
-{
-    (void)state;
-    if (volume[0] != '\0')
-        remove_tree(volume);
-    volume[0] = '\0';
-    real_daemon_kill(&httpd);
-    return 0;
+    http_front_start("");
 }
 
 /* ---- requests ---- */
 
-static struct http_answer ask(const char *method, const char *path, const char *fields)
-{
-    return http_ask(real_daemon_connect(&httpd), method, path, fields);
-}
-
 static struct http_answer expect(const char *method, const char *path, const char *fields, int status)
 {
-    struct http_answer answer = ask(method, path, fields);
+    struct http_answer answer = http_front_ask(method, path, fields);
     if (answer.status != status)
         fail_msg("%s %s (%s): %d instead of %d: %.300s", method, path, fields, answer.status, status,
                  answer.body ? (const char *)answer.body : "");
@@ -446,7 +410,7 @@ static void a_film_is_cut_by_its_index(void **state)
     start();
     check_playlists();
     check_segments();
-    stop();
+    http_front_stop();
 }
 
 static void parts_belong_to_one_version_of_the_file(void **state)
@@ -460,12 +424,12 @@ static void parts_belong_to_one_version_of_the_file(void **state)
     snprintf(path, sizeof(path), "/hls/tnvideo/alice/film/m-1.m4s?x=1&v=%.8s",
              version + strlen("\nm-1.m4s?v="));
     free(answer.body);
-    int asked = fake_requests(&cluster, PROTO_STORAGE_STAT);
+    int asked = fake_requests(&http_front.cluster, PROTO_STORAGE_STAT);
     expect_status(path, "", 200);
-    assert_int_equal(fake_requests(&cluster, PROTO_STORAGE_STAT), asked);
+    assert_int_equal(fake_requests(&http_front.cluster, PROTO_STORAGE_STAT), asked);
     /* The file may have become another one since it was looked up: it is asked for once more. */
     expect_status("/hls/tnvideo/alice/film/m-1.m4s?v=00000000", "", 404);
-    assert_int_equal(fake_requests(&cluster, PROTO_STORAGE_STAT), asked + 1);
+    assert_int_equal(fake_requests(&http_front.cluster, PROTO_STORAGE_STAT), asked + 1);
     expect_status("/hls/tnvideo/alice/film/m.m3u8?v=00000000", "", 404);
     expect_status("/hls/tnvideo/alice/film/init-m-0.mp4?v=00000000", "", 404);
     expect_status("/dash/tnvideo/alice/film/v-1.m4s?v=00000000", "", 404);
@@ -477,7 +441,7 @@ static void parts_belong_to_one_version_of_the_file(void **state)
     expect_status("/hls/tnvideo/alice/film/m-1.m4s?v=0000000g", "", 200);
     expect_status("/hls/tnvideo/alice/film/m-1.m4s?v", "", 200);
     expect_status("/files/tnvideo/alice/film?v=00000000", "", 200);
-    stop();
+    http_front_stop();
 }
 
 static void indexes_are_read_once(void **state)
@@ -485,15 +449,16 @@ static void indexes_are_read_once(void **state)
     (void)state;
     start();
     expect_status("/hls/tnvideo/alice/film/m.m3u8", "", 200);
-    int reads = fake_requests(&cluster, 72);
+    int reads = fake_requests(&http_front.cluster, 72);
     assert_true(reads > 0);
     expect_status("/hls/tnvideo/alice/film/m.m3u8", "", 200);
     expect_status("/hls/tnvideo/alice/film/v.m3u8", "", 200);
     expect_status("/hls/tnvideo/alice/film/init-v-0.mp4", "", 200);
     expect_status("/dash/tnvideo/alice/film/manifest.mpd", "", 200);
-    assert_int_equal(fake_requests(&cluster, 72), reads);
-    assert_true(real_daemon_shows(&httpd, "/metrics", "reel_httpd_indexes_total{result=\"read\"} 1\n"));
-    stop();
+    assert_int_equal(fake_requests(&http_front.cluster, 72), reads);
+    assert_true(
+        real_daemon_shows(&http_front.httpd, "/metrics", "reel_httpd_indexes_total{result=\"read\"} 1\n"));
+    http_front_stop();
 }
 
 /* A film whose index takes more than half a megabyte: 200,000 pictures that lie in any order. */
@@ -533,43 +498,43 @@ static void indexes_are_kept_within_a_bound(void **state)
                       two[] = "reel_httpd_indexes_total{result=\"read\"} 2\n",
                       three[] = "reel_httpd_indexes_total{result=\"read\"} 3\n";
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_large("large");
     add_large("second");
-    launch("index_cache = 1M");
+    http_front_start("index_cache = 1M");
     expect_status("/hls/tnvideo/alice/large/init-v-0.mp4", "", 200);
     expect_status("/hls/tnvideo/alice/large/init-v-0.mp4", "", 200);
-    assert_true(real_daemon_shows(&httpd, "/metrics", one));
+    assert_true(real_daemon_shows(&http_front.httpd, "/metrics", one));
     expect_status("/hls/tnvideo/alice/second/init-v-0.mp4", "", 200);
     expect_status("/hls/tnvideo/alice/second/init-v-0.mp4", "", 200);
-    assert_true(real_daemon_shows(&httpd, "/metrics", two));
-    struct real_answer metrics = real_daemon_admin(&httpd, "/metrics");
+    assert_true(real_daemon_shows(&http_front.httpd, "/metrics", two));
+    struct real_answer metrics = real_daemon_admin(&http_front.httpd, "/metrics");
     const char *held = strstr(metrics.body, "\nreel_httpd_index_bytes ");
     assert_non_null(held);
     assert_in_range(atoll(held + strlen("\nreel_httpd_index_bytes ")), 512 * 1024 + 1, 1024 * 1024);
     free(metrics.body);
     expect_status("/hls/tnvideo/alice/large/init-v-0.mp4", "", 200); /* it had gone, and is read anew */
-    assert_true(real_daemon_shows(&httpd, "/metrics", three));
-    stop();
+    assert_true(real_daemon_shows(&http_front.httpd, "/metrics", three));
+    http_front_stop();
 }
 
 static void an_index_above_the_configured_size_is_not_read(void **state)
 {
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     add_large("large");
-    launch("index_moov_max = 64K");
+    http_front_start("index_moov_max = 64K");
     expect_status("/hls/tnvideo/alice/film/m.m3u8", "", 200);
     expect_text("/hls/tnvideo/alice/large/v.m3u8", 415, "at most 65536 are read");
-    stop();
+    http_front_stop();
 }
 
 /* True once the log has TEXT. */
 static bool logs(const char *text)
 {
     char path[128], log[65536];
-    snprintf(path, sizeof(path), "%s/log", httpd.directory);
+    snprintf(path, sizeof(path), "%s/log", http_front.httpd.directory);
     for (int i = 0; i < 400; i++) {
         FILE *file = fopen(path, "r");
         size_t size = file ? fread(log, 1, sizeof(log) - 1, file) : 0;
@@ -608,7 +573,7 @@ static void a_segment_is_asked_for_as_files_are(void **state)
     expect_status(path, "If-Match: \"other\"\r\n", 412);
     expect_status(path, "Range: bytes=99999999-\r\n", 416);
     free(whole.body);
-    stop();
+    http_front_stop();
 }
 
 /* The last four bytes of gzip's are the length of what was compressed (RFC 1952). */
@@ -636,12 +601,12 @@ static void texts_are_compressed_for_those_who_take_it(void **state)
 {
     char text[8000] = "#EXTM3U\n";
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     for (int i = 0; i < 200; i++)
         snprintf(text + strlen(text), sizeof(text) - strlen(text), "#EXTINF:6.0,\nsegment-%d.ts\n", i);
     add_text("list", "list.m3u8", "application/vnd.apple.mpegurl", text);
-    launch("");
+    http_front_start("");
     for (int i = 0; i < 2; i++) { /* made, and kept */
         check_compressed("/dash/tnvideo/alice/film/manifest.mpd");
         check_compressed("/files/tnvideo/alice/list");
@@ -649,7 +614,7 @@ static void texts_are_compressed_for_those_who_take_it(void **state)
     struct http_answer answer = expect("GET", "/files/tnvideo/alice/list", "", 200);
     assert_string_equal((const char *)answer.body, text);
     free(answer.body);
-    stop();
+    http_front_stop();
 }
 
 static void subtitles_are_webvtt(void **state)
@@ -670,15 +635,15 @@ static void subtitles_are_webvtt(void **state)
     expect_text("/hls/tnvideo/alice/sub/t.m3u8", 200, "#EXTINF:86400.000000,\nt.vtt\n");
     expect_text("/info/tnvideo/alice/sub", 200, "\"container\": \"subtitles\"");
     expect_status("/hls/tnvideo/alice/film/t.vtt", "", 404);
-    stop();
+    http_front_stop();
 }
 
 static void a_track_of_text_is_webvtt_too(void **state)
 {
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_titled("titled");
-    launch("");
+    http_front_start("");
     struct http_answer answer = expect("GET", "/hls/tnvideo/alice/titled/t1.vtt", "", 200);
     assert_string_equal((const char *)answer.body, "WEBVTT\n\n00:00:00.000 --> 00:00:02.000\nOne &amp; two\n"
                                                    "\n00:00:04.000 --> 00:00:06.000\n<i>Three</i>\n");
@@ -689,7 +654,7 @@ static void a_track_of_text_is_webvtt_too(void **state)
     expect_text("/hls/tnvideo/alice/titled/master.m3u8", 200, "\nv.m3u8\n");
     expect_text("/info/tnvideo/alice/titled", 200, "\"kind\": \"subtitle\"");
     expect_status("/hls/tnvideo/alice/titled/t0.vtt", "", 404);
-    stop();
+    http_front_stop();
 }
 
 /* The index is known; then no server has the samples that lie apart. */
@@ -700,27 +665,27 @@ static void samples_that_cannot_be_gathered_are_an_error_and_not_a_body(void **s
     expect_status("/hls/tnvideo/alice/film/master.m3u8", "", 200);
     expect_text("/hls/tnvideo/alice/sub/master.m3u8", 200, "#EXTM3U");
     for (int i = 0; i < 2; i++) {
-        atomic_store(&cluster.storages[i].fail_left, 1000);
-        atomic_store(&cluster.storages[i].fail_code, -9);
+        atomic_store(&http_front.cluster.storages[i].fail_left, 1000);
+        atomic_store(&http_front.cluster.storages[i].fail_code, -9);
     }
     expect_status("/hls/tnvideo/alice/film/a1-1.m4s", "", 503);
     expect_status("/hls/tnvideo/alice/sub/t.vtt", "", 503);
     for (int i = 0; i < 2; i++) { /* each breaks off in the middle, and the next one goes on there */
-        atomic_store(&cluster.storages[i].fail_left, 0);
-        atomic_store(&cluster.storages[i].cut_downloads, 3);
+        atomic_store(&http_front.cluster.storages[i].fail_left, 0);
+        atomic_store(&http_front.cluster.storages[i].cut_downloads, 3);
     }
     check_segments();
-    stop();
+    http_front_stop();
 }
 
 static void a_set_has_what_agrees(void **state)
 {
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     add_film("same", 150);
     add_film("other", 73);
-    launch("");
+    http_front_start("");
     struct http_answer answer = expect("GET", "/hls/tnvideo/alice/film,other,film/master.m3u8", "", 200);
     strip_versions(&answer);
     assert_non_null(strstr((const char *)answer.body, "\nm.m3u8\n"));
@@ -734,7 +699,7 @@ static void a_set_has_what_agrees(void **state)
     assert_true(logs("key frames lie elsewhere"));
     assert_true(logs("tnvideo/alice: file 2 of a set is left out"));
     expect_status("/hls/tnvideo/alice/nobody,film/master.m3u8", "", 404);
-    stop();
+    http_front_stop();
 }
 
 static void what_is_not_there_is_404(void **state)
@@ -749,13 +714,13 @@ static void what_is_not_there_is_404(void **state)
     start();
     for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
         expect_status(paths[i], "", 404);
-    stop();
+    http_front_stop();
 }
 
 static void what_cannot_be_cut_says_why(void **state)
 {
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     add_text("text", "text.mp4", "video/mp4", "not a film at all, whatever its name says");
     const struct fake_file *film = find_file("film");
@@ -764,7 +729,7 @@ static void what_cannot_be_cut_says_why(void **state)
     memcpy(half, film->bytes, 100000);
     add_bytes("half", "half.mp4", "video/mp4", half, 100000);
     add_text("nothing", "nothing.mp4", "video/mp4", "");
-    launch("");
+    http_front_start("");
     for (int i = 0; i < 2; i++) { /* looked at, and known */
         expect_text("/hls/tnvideo/alice/text/master.m3u8", 415, "neither an MP4");
         expect_text("/hls/tnvideo/alice/half/m-0.m4s", 415, "shorter than its boxes");
@@ -774,7 +739,7 @@ static void what_cannot_be_cut_says_why(void **state)
     expect_text("/info/tnvideo/alice/half", 200, "shorter than its boxes");
     expect_text("/info/tnvideo/alice/film", 200, "\"frame_rate\": 25.0");
     expect_text("/info/tnvideo/alice/film", 200, "\"segments\": 4");
-    stop();
+    http_front_stop();
 }
 
 /* 20 s in parts of EACH bytes and 2 s, behind HEAD bytes: segments of three parts. */
@@ -806,30 +771,30 @@ static void stored_fragments_are_ranges_of_the_file(void **state)
     char wanted[128];
     size_t init, each;
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_fragmented("moofs", false, &init, &each);
     add_fragmented("sidx", true, &init, &each);
-    launch("");
+    http_front_start("");
     check_ranges("moofs", "mp4", init, each);
     snprintf(wanted, sizeof(wanted), "#EXT-X-MAP:URI=\"file.mp4\",BYTERANGE=\"%zu@0\"\n", init);
     expect_text("/hls/tnvideo/alice/moofs/m.m3u8", 200, wanted);
     check_ranges("sidx", "mp4", find_file("sidx")->size - FRAGMENTS * each, each);
     expect_text("/hls/tnvideo/alice/sidx/master.m3u8", 200, "CODECS=\"avc1.64001e\",RESOLUTION=640x360");
     expect_text("/info/tnvideo/alice/moofs", 200, "\"container\": \"fragmented mp4\"");
-    stop();
+    http_front_stop();
 }
 
 static void so_are_transport_streams(void **state)
 {
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_transport_stream("show");
-    launch("");
+    http_front_start("");
     check_ranges("show", "ts", 0, (size_t)54 * TS_PACKET);
     expect_text("/hls/tnvideo/alice/show/master.m3u8", 200, "CODECS=\"avc1.64001e,mp4a.40.2\"");
     expect_text("/info/tnvideo/alice/show", 200, "\"container\": \"mpeg-ts\"");
     expect_text("/info/tnvideo/alice/show", 200, "\"duration\": 20.0");
-    stop();
+    http_front_stop();
 }
 
 static void a_clip_is_a_file_of_its_own(void **state)
@@ -850,7 +815,7 @@ static void a_clip_is_a_file_of_its_own(void **state)
     expect_status("/files/tnvideo/alice/film?start=99", "", 404);
     expect_status("/files/tnvideo/alice/film?start=2&end=1", "", 400);
     expect_status("/files/tnvideo/alice/nobody?start=2", "", 404);
-    stop();
+    http_front_stop();
 }
 
 static void matroska_is_packed_anew(void **state)
@@ -858,7 +823,7 @@ static void matroska_is_packed_anew(void **state)
     const struct mkv_maker maker = {.cues = true, .seeks = true, .seconds = 20};
     struct media_buffer file = {0};
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     mkv_maker_film(&file, &maker);
     uint8_t *damaged = malloc(file.size);
     assert_non_null(damaged);
@@ -866,7 +831,7 @@ static void matroska_is_packed_anew(void **state)
     memset(damaged + file.size / 2, 0, 4000); /* blocks of the second or third segment */
     add_bytes("damaged", "", "video/x-matroska", damaged, file.size);
     add_buffer("show", "show.mkv", "video/x-matroska", &file);
-    launch("");
+    http_front_start("");
     expect_text("/hls/tnvideo/alice/show/master.m3u8", 200, "CODECS=\"avc1.64001e,mp4a.40.2\"");
     expect_text("/hls/tnvideo/alice/show/m.m3u8", 200, "#EXTINF:6.000000,\nm-0.m4s\n");
     expect_text("/dash/tnvideo/alice/show/manifest.mpd", 200, "media=\"$RepresentationID$-$Number$.m4s\"");
@@ -892,13 +857,13 @@ static void matroska_is_packed_anew(void **state)
     for (int i = 0; i < 4; i++) {
         char path[64];
         snprintf(path, sizeof(path), "/hls/tnvideo/alice/damaged/m-%d.m4s", i);
-        struct http_answer segment = ask("GET", path, "");
+        struct http_answer segment = http_front_ask("GET", path, "");
         damages +=
             segment.status == 415 && strstr((const char *)segment.body, "a cluster of it is damaged at byte");
         free(segment.body);
     }
     assert_in_range(damages, 1, 2);
-    stop();
+    http_front_stop();
 }
 
 /* What a cache in front goes by, and what a player takes an answer for. */
@@ -923,10 +888,10 @@ static void answers_say_what_they_are_and_for_how_long(void **state)
     };
     char tags[ARRAY_SIZE(rows)][128], fields[256], line[160];
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     add_text("sub", "film.en.srt", "application/x-subrip", srt);
-    launch("cache_control = public, max-age=77");
+    http_front_start("cache_control = public, max-age=77");
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct http_answer answer = expect("GET", rows[i].path, "", 200);
         snprintf(line, sizeof(line), "Content-Type: %s", rows[i].type);
@@ -945,7 +910,7 @@ static void answers_say_what_they_are_and_for_how_long(void **state)
         free(answer.body);
         expect_status(rows[i].path, "If-None-Match: \"another\"\r\n", 200);
     }
-    stop();
+    http_front_stop();
 }
 
 /* True once the entity tag of PATH is no longer BEFORE. */
@@ -953,7 +918,7 @@ static bool changes(const char *path, const char *before)
 {
     char now[128] = "";
     for (int i = 0; i < 400; i++) {
-        struct http_answer answer = ask("HEAD", path, "");
+        struct http_answer answer = http_front_ask("HEAD", path, "");
         if (answer.status == 200)
             field_of(&answer, "ETag: ", now);
         free(answer.body);
@@ -970,10 +935,10 @@ static void another_film_under_the_same_id_is_not_taken_for_the_former_one(void 
     static const char file[] = "/files/tnvideo/alice/film", list[] = "/hls/tnvideo/alice/film/m.m3u8";
     char before[128], list_before[128];
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     add_film("other", 100);
-    launch("lookup_age = 50ms");
+    http_front_start("lookup_age = 50ms");
     struct http_answer answer = expect("HEAD", file, "", 200);
     field_of(&answer, "ETag: ", before);
     free(answer.body);
@@ -984,15 +949,15 @@ static void another_film_under_the_same_id_is_not_taken_for_the_former_one(void 
     free(answer.body);
     expect_status("/hls/tnvideo/alice/film/a1-1.m4s", "", 200);
     /* What OTHER has is now what FILM has: key frames every 4 s. */
-    pthread_mutex_lock(&cluster.group.mutex);
-    struct fake_file former = cluster.group.files[0];
-    uint8_t *bytes = cluster.group.files[1].bytes;
-    cluster.group.files[0].size = cluster.group.files[1].size;
-    cluster.group.files[0].bytes = bytes;
-    memset(cluster.group.files[0].digest, 0x77, sizeof(cluster.group.files[0].digest));
-    cluster.group.files[1].bytes = former.bytes;
-    cluster.group.files[1].size = former.size;
-    pthread_mutex_unlock(&cluster.group.mutex);
+    pthread_mutex_lock(&http_front.cluster.group.mutex);
+    struct fake_file former = http_front.cluster.group.files[0];
+    uint8_t *bytes = http_front.cluster.group.files[1].bytes;
+    http_front.cluster.group.files[0].size = http_front.cluster.group.files[1].size;
+    http_front.cluster.group.files[0].bytes = bytes;
+    memset(http_front.cluster.group.files[0].digest, 0x77, sizeof(http_front.cluster.group.files[0].digest));
+    http_front.cluster.group.files[1].bytes = former.bytes;
+    http_front.cluster.group.files[1].size = former.size;
+    pthread_mutex_unlock(&http_front.cluster.group.mutex);
     assert_true(changes(file, before));
     assert_true(changes(list, list_before));
     answer = expect("GET", list, "", 200);
@@ -1009,7 +974,7 @@ static void another_film_under_the_same_id_is_not_taken_for_the_former_one(void 
     char link[64];
     snprintf(link, sizeof(link), "/hls/tnvideo/alice/film/m-1.m4s?v=%.8s", before + 1);
     expect_status(link, "", 404); /* out of the former playlist */
-    stop();
+    http_front_stop();
 }
 
 /* ---- pictures ---- */
@@ -1089,7 +1054,7 @@ static void pictures_are_made_of_key_frames_and_kept(void **state)
     size_t init, each;
     (void)state;
     painter_start();
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     mkv_maker_film(&file, &maker);
     add_buffer("show", "show.mkv", "video/x-matroska", &file);
@@ -1100,7 +1065,7 @@ static void pictures_are_made_of_key_frames_and_kept(void **state)
     assert_int_equal(mkdir(path, 0700), 0);
     snprintf(more, sizeof(more), "poster_socket = %s\nposter_cache = %s\nposter_cache_size = 1M",
              painter.socket, path);
-    launch(more);
+    http_front_start(more);
     static const char *const ids[] = {"film", "show", "moofs", "air"};
     for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
         snprintf(path, sizeof(path), "/poster/tnvideo/alice/%s/poster.jpg?t=3", ids[i]);
@@ -1127,7 +1092,7 @@ static void pictures_are_made_of_key_frames_and_kept(void **state)
     expect_picture("/poster/tnvideo/alice/moofs/poster.jpg?t=3");
     painter_stop();
     expect_text("/poster/tnvideo/alice/film/poster.jpg?t=9", 503, "no poster: reel-poster is not installed");
-    stop();
+    http_front_stop();
     remove_tree(painter.directory);
 }
 
@@ -1137,21 +1102,21 @@ static void start_local(size_t size)
 {
     static const char *const parts[] = {"000", "000/001", "000/001/1FF"};
     char path[128], more[128];
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
-    snprintf(volume, sizeof(volume), "/tmp/reel-stream-test-XXXXXX");
-    assert_non_null(mkdtemp(volume));
+    snprintf(http_front.volume, sizeof(http_front.volume), "/tmp/reel-stream-test-XXXXXX");
+    assert_non_null(mkdtemp(http_front.volume));
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        snprintf(path, sizeof(path), "%s/%s", volume, parts[i]);
+        snprintf(path, sizeof(path), "%s/%s", http_front.volume, parts[i]);
         assert_int_equal(mkdir(path, 0700), 0);
     }
-    snprintf(path, sizeof(path), "%s/%s", volume, PLACE);
+    snprintf(path, sizeof(path), "%s/%s", http_front.volume, PLACE);
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, find_file("film")->bytes, size), size);
     close(fd);
-    snprintf(more, sizeof(more), "local_groups = group001:../data=%s", volume);
-    launch(more);
+    snprintf(more, sizeof(more), "local_groups = group001:../data=%s", http_front.volume);
+    http_front_start(more);
 }
 
 static void a_local_film_is_read_from_its_volume(void **state)
@@ -1159,31 +1124,31 @@ static void a_local_film_is_read_from_its_volume(void **state)
     (void)state;
     start_local(CONTENT + PICTURES * STEP);
     check_playlists(); /* a file of another size is not the one that was meant */
-    assert_true(fake_requests(&cluster, 72) > 0);
-    stop();
-    (void)tear_down(NULL);
-    fake_cluster_start(&cluster, 1);
+    assert_true(fake_requests(&http_front.cluster, 72) > 0);
+    http_front_stop();
+    (void)http_front_tear_down(NULL);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     size_t size = find_file("film")->size;
-    fake_cluster_stop(&cluster);
+    fake_cluster_stop(&http_front.cluster);
     start_local(size);
     check_playlists();
     check_segments();
-    assert_int_equal(fake_requests(&cluster, 72), 0);
-    stop();
+    assert_int_equal(fake_requests(&http_front.cluster, 72), 0);
+    http_front_stop();
 }
 
 static void a_server_that_breaks_off_is_followed_by_another(void **state)
 {
     (void)state;
     start();
-    atomic_store(&cluster.storages[0].cut_downloads, 1);
-    atomic_store(&cluster.storages[1].cut_downloads, 1);
+    atomic_store(&http_front.cluster.storages[0].cut_downloads, 1);
+    atomic_store(&http_front.cluster.storages[1].cut_downloads, 1);
     check_playlists();
-    atomic_store(&cluster.storages[0].cut_downloads, 1);
-    atomic_store(&cluster.storages[1].cut_downloads, 0);
+    atomic_store(&http_front.cluster.storages[0].cut_downloads, 1);
+    atomic_store(&http_front.cluster.storages[1].cut_downloads, 0);
     check_segments();
-    stop();
+    http_front_stop();
 }
 
 static void an_index_that_could_not_be_read_is_tried_again(void **state)
@@ -1191,23 +1156,23 @@ static void an_index_that_could_not_be_read_is_tried_again(void **state)
     (void)state;
     start();
     for (int i = 0; i < 2; i++) {
-        atomic_store(&cluster.storages[i].fail_left, 1000);
-        atomic_store(&cluster.storages[i].fail_code, -9);
+        atomic_store(&http_front.cluster.storages[i].fail_left, 1000);
+        atomic_store(&http_front.cluster.storages[i].fail_code, -9);
     }
     expect_status("/hls/tnvideo/alice/film/master.m3u8", "", 503);
     for (int i = 0; i < 2; i++)
-        atomic_store(&cluster.storages[i].fail_left, 0);
+        atomic_store(&http_front.cluster.storages[i].fail_left, 0);
     check_playlists();
-    stop();
+    http_front_stop();
 }
 
 /* Every request with COMMAND fails with CODE from now on; 0: none does. */
 static void let_fail(int command, int code)
 {
-    for (int i = 0; i < cluster.count; i++) {
-        atomic_store(&cluster.storages[i].fail_command, command);
-        atomic_store(&cluster.storages[i].fail_code, code);
-        atomic_store(&cluster.storages[i].fail_left, code != 0 ? 1000 : 0);
+    for (int i = 0; i < http_front.cluster.count; i++) {
+        atomic_store(&http_front.cluster.storages[i].fail_command, command);
+        atomic_store(&http_front.cluster.storages[i].fail_code, code);
+        atomic_store(&http_front.cluster.storages[i].fail_left, code != 0 ? 1000 : 0);
     }
 }
 
@@ -1232,7 +1197,7 @@ static void what_could_not_be_read_is_left_out_for_once(void **state)
     struct http_answer answer = expect("GET", paths[0], "", 200);
     assert_false(http_answer_has(&answer, "Cache-Control: no-store"));
     free(answer.body);
-    stop();
+    http_front_stop();
 }
 
 /* What the servers answer says nothing of the film. */
@@ -1241,10 +1206,10 @@ static void a_server_that_makes_no_sense_does_not_make_a_film_unplayable(void **
     static const int codes[] = {-2, -3};
     char path[64];
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film-0", 50);
     add_film("film-1", 100);
-    launch("");
+    http_front_start("");
     for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
         snprintf(path, sizeof(path), "/hls/tnvideo/alice/film-%zu/m.m3u8", i);
         let_fail(81, codes[i]);
@@ -1254,7 +1219,7 @@ static void a_server_that_makes_no_sense_does_not_make_a_film_unplayable(void **
         let_fail(0, 0);
         expect_status(path, "", 200);
     }
-    stop();
+    http_front_stop();
 }
 
 /* True once PATH has TEXT. */
@@ -1279,24 +1244,26 @@ static void a_renamed_file_has_its_new_name_everywhere(void **state)
                       list[] = "/files/tnvideo/alice/list?download";
     char text[2000] = "#EXTM3U\n";
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     add_text("sub", "film.en.srt", "application/x-subrip", srt);
     for (int i = 0; i < 40; i++)
         snprintf(text + strlen(text), sizeof(text) - strlen(text), "#EXTINF:6.0,\nsegment-%d.ts\n", i);
     add_text("list", "before.m3u8", "application/vnd.apple.mpegurl", text);
-    launch("lookup_age = 50ms");
+    http_front_start("lookup_age = 50ms");
     expect_text(master, 200, "LANGUAGE=\"en\"");
     expect_text("/info/tnvideo/alice/sub", 200, "film.en.srt");
     assert_true(comes_to_have(list, gzip, "filename=\"before.m3u8\""));
-    pthread_mutex_lock(&cluster.group.mutex);
-    snprintf(cluster.group.files[1].name, sizeof(cluster.group.files[1].name), "film.de.srt");
-    snprintf(cluster.group.files[2].name, sizeof(cluster.group.files[2].name), "after.m3u8");
-    pthread_mutex_unlock(&cluster.group.mutex);
+    pthread_mutex_lock(&http_front.cluster.group.mutex);
+    snprintf(http_front.cluster.group.files[1].name, sizeof(http_front.cluster.group.files[1].name),
+             "film.de.srt");
+    snprintf(http_front.cluster.group.files[2].name, sizeof(http_front.cluster.group.files[2].name),
+             "after.m3u8");
+    pthread_mutex_unlock(&http_front.cluster.group.mutex);
     assert_true(comes_to_have(master, "", "LANGUAGE=\"de\""));
     assert_true(comes_to_have("/info/tnvideo/alice/sub", "", "film.de.srt"));
     assert_true(comes_to_have(list, gzip, "filename=\"after.m3u8\""));
-    stop();
+    http_front_stop();
 }
 
 /* A stored file has one time, and what is made of it has several forms: of this segment_time and of another, compressed and not. */
@@ -1312,12 +1279,12 @@ static void a_time_is_no_word_on_what_is_made_of_a_file(void **state)
                 {"/files/tnvideo/alice/film", 206}};
     char text[2000] = "#EXTM3U\n", date[128], etag[128], fields[512];
     (void)state;
-    fake_cluster_start(&cluster, 1);
+    fake_cluster_start(&http_front.cluster, 1);
     add_film("film", 50);
     for (int i = 0; i < 40; i++)
         snprintf(text + strlen(text), sizeof(text) - strlen(text), "#EXTINF:6.0,\nsegment-%d.ts\n", i);
     add_text("list", "list.m3u8", "application/vnd.apple.mpegurl", text);
-    launch("");
+    http_front_start("");
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct http_answer answer = expect("GET", rows[i].path, "", 200);
         field_of(&answer, "Last-Modified: ", date);
@@ -1334,39 +1301,42 @@ static void a_time_is_no_word_on_what_is_made_of_a_file(void **state)
     assert_true(http_answer_has(&packed, "Content-Encoding: gzip"));
     assert_null(strstr(packed.head, "Last-Modified"));
     free(packed.body);
-    stop();
+    http_front_stop();
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(a_film_is_cut_by_its_index, tear_down),
-        cmocka_unit_test_teardown(answers_say_what_they_are_and_for_how_long, tear_down),
-        cmocka_unit_test_teardown(another_film_under_the_same_id_is_not_taken_for_the_former_one, tear_down),
-        cmocka_unit_test_teardown(parts_belong_to_one_version_of_the_file, tear_down),
-        cmocka_unit_test_teardown(indexes_are_read_once, tear_down),
-        cmocka_unit_test_teardown(indexes_are_kept_within_a_bound, tear_down),
-        cmocka_unit_test_teardown(an_index_above_the_configured_size_is_not_read, tear_down),
-        cmocka_unit_test_teardown(a_segment_is_asked_for_as_files_are, tear_down),
-        cmocka_unit_test_teardown(texts_are_compressed_for_those_who_take_it, tear_down),
-        cmocka_unit_test_teardown(subtitles_are_webvtt, tear_down),
-        cmocka_unit_test_teardown(a_track_of_text_is_webvtt_too, tear_down),
-        cmocka_unit_test_teardown(samples_that_cannot_be_gathered_are_an_error_and_not_a_body, tear_down),
-        cmocka_unit_test_teardown(a_set_has_what_agrees, tear_down),
-        cmocka_unit_test_teardown(what_is_not_there_is_404, tear_down),
-        cmocka_unit_test_teardown(what_cannot_be_cut_says_why, tear_down),
-        cmocka_unit_test_teardown(stored_fragments_are_ranges_of_the_file, tear_down),
-        cmocka_unit_test_teardown(so_are_transport_streams, tear_down),
-        cmocka_unit_test_teardown(matroska_is_packed_anew, tear_down),
-        cmocka_unit_test_teardown(a_clip_is_a_file_of_its_own, tear_down),
-        cmocka_unit_test_teardown(pictures_are_made_of_key_frames_and_kept, tear_down),
-        cmocka_unit_test_teardown(a_local_film_is_read_from_its_volume, tear_down),
-        cmocka_unit_test_teardown(a_server_that_breaks_off_is_followed_by_another, tear_down),
-        cmocka_unit_test_teardown(an_index_that_could_not_be_read_is_tried_again, tear_down),
-        cmocka_unit_test_teardown(what_could_not_be_read_is_left_out_for_once, tear_down),
-        cmocka_unit_test_teardown(a_server_that_makes_no_sense_does_not_make_a_film_unplayable, tear_down),
-        cmocka_unit_test_teardown(a_renamed_file_has_its_new_name_everywhere, tear_down),
-        cmocka_unit_test_teardown(a_time_is_no_word_on_what_is_made_of_a_file, tear_down),
+        cmocka_unit_test_teardown(a_film_is_cut_by_its_index, http_front_tear_down),
+        cmocka_unit_test_teardown(answers_say_what_they_are_and_for_how_long, http_front_tear_down),
+        cmocka_unit_test_teardown(another_film_under_the_same_id_is_not_taken_for_the_former_one,
+                                  http_front_tear_down),
+        cmocka_unit_test_teardown(parts_belong_to_one_version_of_the_file, http_front_tear_down),
+        cmocka_unit_test_teardown(indexes_are_read_once, http_front_tear_down),
+        cmocka_unit_test_teardown(indexes_are_kept_within_a_bound, http_front_tear_down),
+        cmocka_unit_test_teardown(an_index_above_the_configured_size_is_not_read, http_front_tear_down),
+        cmocka_unit_test_teardown(a_segment_is_asked_for_as_files_are, http_front_tear_down),
+        cmocka_unit_test_teardown(texts_are_compressed_for_those_who_take_it, http_front_tear_down),
+        cmocka_unit_test_teardown(subtitles_are_webvtt, http_front_tear_down),
+        cmocka_unit_test_teardown(a_track_of_text_is_webvtt_too, http_front_tear_down),
+        cmocka_unit_test_teardown(samples_that_cannot_be_gathered_are_an_error_and_not_a_body,
+                                  http_front_tear_down),
+        cmocka_unit_test_teardown(a_set_has_what_agrees, http_front_tear_down),
+        cmocka_unit_test_teardown(what_is_not_there_is_404, http_front_tear_down),
+        cmocka_unit_test_teardown(what_cannot_be_cut_says_why, http_front_tear_down),
+        cmocka_unit_test_teardown(stored_fragments_are_ranges_of_the_file, http_front_tear_down),
+        cmocka_unit_test_teardown(so_are_transport_streams, http_front_tear_down),
+        cmocka_unit_test_teardown(matroska_is_packed_anew, http_front_tear_down),
+        cmocka_unit_test_teardown(a_clip_is_a_file_of_its_own, http_front_tear_down),
+        cmocka_unit_test_teardown(pictures_are_made_of_key_frames_and_kept, http_front_tear_down),
+        cmocka_unit_test_teardown(a_local_film_is_read_from_its_volume, http_front_tear_down),
+        cmocka_unit_test_teardown(a_server_that_breaks_off_is_followed_by_another, http_front_tear_down),
+        cmocka_unit_test_teardown(an_index_that_could_not_be_read_is_tried_again, http_front_tear_down),
+        cmocka_unit_test_teardown(what_could_not_be_read_is_left_out_for_once, http_front_tear_down),
+        cmocka_unit_test_teardown(a_server_that_makes_no_sense_does_not_make_a_film_unplayable,
+                                  http_front_tear_down),
+        cmocka_unit_test_teardown(a_renamed_file_has_its_new_name_everywhere, http_front_tear_down),
+        cmocka_unit_test_teardown(a_time_is_no_word_on_what_is_made_of_a_file, http_front_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

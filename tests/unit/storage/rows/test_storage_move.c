@@ -1,5 +1,6 @@
 /* Files that move from one group to another: the row, the former copy's row, and what both groups see of them. */
 #include "storage/rows/meta_move.h"
+#include "tests/unit/library/slept_clock.h"
 #include "tests/unit/library/storage_server.h"
 
 #include <magic.h>
@@ -309,38 +310,16 @@ static void the_row_is_switched_as_it_is_by_then(void **state)
 
 /* ---- a switch that came late ---- */
 
-static atomic_llong slept_us; /* by the whole machine: its monotonic clocks know nothing of it */
-
-static int64_t time_of(clockid_t clock)
-{
-    struct timespec now;
-    (void)clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static int64_t monotonic_of_the_test(void *argument)
-{
-    (void)argument;
-    return time_of(CLOCK_MONOTONIC);
-}
-
-static int64_t wall_of_the_test(void *argument)
-{
-    (void)argument;
-    return time_of(CLOCK_REALTIME) + atomic_load(&slept_us);
-}
-
 /* While the row waits to be switched the machine sleeps for longer than leftover_age allows. Meanwhile the clean-up may have taken the new
  * copy, or another directory lies at the store path, so that it is not known: the former group has the file again. */
 static void a_file_whose_new_copy_cannot_be_found_stays_where_it_was(void **state)
 {
-    static const struct clock_source source = {monotonic_of_the_test, wall_of_the_test, NULL};
     (void)state;
     for (int exchanged = 0; exchanged < 2; exchanged++) {
         struct world world;
         char one[160], gone[160], command[512];
         bool found;
-        clock_set_source(&source);
+        slept_clock_start();
         int fd = start_with_file(&world, "file", "content", 7);
         snprintf(one, sizeof(one), "%s/one", world.fixture.directory);
         snprintf(gone, sizeof(gone), "%s/gone", world.fixture.directory);
@@ -351,7 +330,7 @@ static void a_file_whose_new_copy_cannot_be_found_stays_where_it_was(void **stat
             usleep(1000);
         usleep(
             200000); /* by now the switch waits, mostly; else it comes later, which the test does not mind */
-        atomic_fetch_add(&slept_us, 3600 * 1000000LL);
+        slept_clock_sleep(3600);
         if (exchanged) {
             assert_int_equal(rename(one, gone), 0);
             assert_int_equal(mkdir(one, 0755), 0);
@@ -367,7 +346,7 @@ static void a_file_whose_new_copy_cannot_be_found_stays_where_it_was(void **stat
         assert_string_equal(row.file_path, "../data/000/000/001/5F9E3FA7_003");
         close(fd);
         end_world(&world);
-        clock_set_source(NULL);
+        slept_clock_end();
     }
 }
 

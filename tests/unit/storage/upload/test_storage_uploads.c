@@ -1,5 +1,6 @@
 /* Uploads in trouble: what fails leaves nothing, and of many at once the right ones win. */
 #include "storage/rows/meta_move.h"
+#include "tests/unit/library/slept_clock.h"
 #include "tests/unit/library/storage_server.h"
 
 #include <glob.h>
@@ -495,27 +496,6 @@ static void a_file_that_was_taken_before_it_met_its_rival_is_asked_for_again(voi
 
 /* ---- a commit that came late ---- */
 
-static atomic_llong slept_us; /* by the whole machine: its monotonic clocks know nothing of it */
-
-static int64_t time_of(clockid_t clock)
-{
-    struct timespec now;
-    (void)clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-static int64_t monotonic_of_the_test(void *argument)
-{
-    (void)argument;
-    return time_of(CLOCK_MONOTONIC);
-}
-
-static int64_t wall_of_the_test(void *argument)
-{
-    (void)argument;
-    return time_of(CLOCK_REALTIME) + atomic_load(&slept_us);
-}
-
 static void path_of_only_file(const struct world *world, char path[512])
 {
     char pattern[256];
@@ -531,13 +511,12 @@ static void path_of_only_file(const struct world *world, char path[512])
  * not: only what is there is stored. */
 static void after_a_late_commit_the_file_is_looked_for(void **state)
 {
-    static const struct clock_source source = {monotonic_of_the_test, wall_of_the_test, NULL};
     uint8_t *content = random_bytes(100000);
     (void)state;
     for (int taken = 0; taken < 2; taken++) {
         struct world world;
         char path[512];
-        clock_set_source(&source);
+        slept_clock_start();
         start_world(&world, NULL);
         int fd = connect_client(&world);
         beside(&world, "BEGIN IMMEDIATE");
@@ -548,7 +527,7 @@ static void after_a_late_commit_the_file_is_looked_for(void **state)
             usleep(1000);
         usleep(
             200000); /* by now the INSERT waits, mostly; else it comes later, which the test does not mind */
-        atomic_fetch_add(&slept_us, 3600 * 1000000LL);
+        slept_clock_sleep(3600);
         path_of_only_file(&world, path);
         if (taken)
             assert_int_equal(unlink(path), 0);
@@ -557,7 +536,7 @@ static void after_a_late_commit_the_file_is_looked_for(void **state)
         assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "file"), taken ? ERROR_NOT_FOUND : ERROR_NONE);
         close(fd);
         end_world(&world);
-        clock_set_source(NULL);
+        slept_clock_end();
     }
     free(content);
 }
@@ -572,14 +551,13 @@ static void wait_for_bytes(const char *path)
 /* The machine sleeps while the content comes, and goes on with what had arrived before anybody finds that the transfer stood still. */
 static void after_a_long_pause_between_two_pieces_the_file_is_looked_for(void **state)
 {
-    static const struct clock_source source = {monotonic_of_the_test, wall_of_the_test, NULL};
     uint8_t *content = random_bytes(1000000);
     struct proto_put head = {.key = key_of("file"), .size = 1000000};
     (void)state;
     for (int taken = 0; taken < 2; taken++) {
         struct world world;
         char path[512];
-        clock_set_source(&source);
+        slept_clock_start();
         start_world(&world, NULL);
         int fd = connect_client(&world);
         send_put_head(fd, &head);
@@ -588,7 +566,7 @@ static void after_a_long_pause_between_two_pieces_the_file_is_looked_for(void **
             usleep(1000);
         path_of_only_file(&world, path);
         wait_for_bytes(path);
-        atomic_fetch_add(&slept_us, 3600 * 1000000LL);
+        slept_clock_sleep(3600);
         if (taken)
             assert_int_equal(unlink(path), 0);
         peer_put(fd, content + 600000, 400000);
@@ -596,7 +574,7 @@ static void after_a_long_pause_between_two_pieces_the_file_is_looked_for(void **
         assert_int_equal(change(fd, PROTO_STORAGE_FILESIZE, "file"), taken ? ERROR_NOT_FOUND : ERROR_NONE);
         close(fd);
         end_world(&world);
-        clock_set_source(NULL);
+        slept_clock_end();
     }
     free(content);
 }
