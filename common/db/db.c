@@ -145,8 +145,8 @@ static enum db_result run_once(struct db_thread *thread, struct db_job *job)
     return result;
 }
 
-/* With db->lock held. */
-static void wake_thread(struct db *db)
+/* Its `wake` is to be signalled. With db->lock held. */
+static struct db_thread *wake_thread(struct db *db)
 {
     struct db_thread *thread = LIST_FIRST(&db->asleep);
 
@@ -154,14 +154,18 @@ static void wake_thread(struct db *db)
     thread->asleep = false;
     thread->coming = true;
     atomic_fetch_add(&db->coming, 1);
-    pthread_cond_signal(&thread->wake);
+    return thread;
 }
 
-/* A thread for those who wait, unless one is coming. With db->lock held. */
-static void wake_next(struct db *db)
+/* Gives db->lock back. A thread for those who wait, unless one is coming. */
+static void db_unlock(struct db *db)
 {
-    if (db->head && atomic_load(&db->coming) == 0 && !LIST_EMPTY(&db->asleep))
-        wake_thread(db);
+    bool wanted = db->head && atomic_load(&db->coming) == 0 && !LIST_EMPTY(&db->asleep);
+    struct db_thread *thread = wanted ? wake_thread(db) : NULL;
+
+    pthread_mutex_unlock(&db->lock);
+    if (thread)
+        pthread_cond_signal(&thread->wake);
 }
 
 /* JOB, which was taken and not run, is the next one again. */
@@ -177,10 +181,9 @@ static void hand_back(struct db *db, struct db_job *job)
         db->head = job;
         db->waiting++;
         metric_add(db->queue_depth, 1);
-        wake_next(db);
         pthread_cond_broadcast(&db->keep);
     }
-    pthread_mutex_unlock(&db->lock);
+    db_unlock(db);
 }
 
 /* Takes no jobs until it has a connection, or nobody has one. */
@@ -309,8 +312,7 @@ static void *thread_main(void *argument)
         db->idle--;
         stopping = db->stopping;
         job = stopping ? NULL : take_job(db);
-        wake_next(db);
-        pthread_mutex_unlock(&db->lock);
+        db_unlock(db);
 
         if (job)
             run_job(thread, job);
@@ -362,12 +364,11 @@ static bool db_queue(struct db *db, struct db_job *job)
         db->tail = &job->next;
         db->waiting++;
         metric_add(db->queue_depth, 1);
-        wake_next(db);
         /* Where a thread is free to take it, nobody needs to watch over it. */
         if (db->waiting > db->idle && db->keeper_idle)
             pthread_cond_broadcast(&db->keep);
     }
-    pthread_mutex_unlock(&db->lock);
+    db_unlock(db);
     if (!taken)
         metric_add(db->errors[DB_TRANSIENT], 1);
     return taken;
@@ -427,7 +428,7 @@ static void stop_and_free(struct db *db, bool keeper)
     pthread_mutex_lock(&db->lock);
     db->stopping = true;
     while (!LIST_EMPTY(&db->asleep))
-        wake_thread(db);
+        pthread_cond_signal(&wake_thread(db)->wake);
     pthread_cond_broadcast(&db->keep);
     while ((job = take_job(db)))
         expire_job(db, job);

@@ -5,7 +5,7 @@
  * that was woken, or one whose job has just ended. When it has taken its job it wakes the next one if jobs still wait.
  * Where jobs block all threads are soon at work; where they are brief those that are awake drain the queue before
  * another one is scheduled. The thread that fell asleep last is woken first: what it needs is still in the core's
- * caches.
+ * caches. It is signalled when the mutex is free again, which it would otherwise only wait for.
  */
 #include "common/loop/workers.h"
 #include "common/base/clock.h"
@@ -53,8 +53,8 @@ struct workers {
 
 static atomic_size_t pools_left;
 
-/* The mutex is held. */
-static void workers_wake(struct workers *workers)
+/* Its `wake` is to be signalled. The mutex is held. */
+static struct worker *workers_wake(struct workers *workers)
 {
     struct worker *worker = SLIST_FIRST(&workers->asleep);
 
@@ -62,14 +62,18 @@ static void workers_wake(struct workers *workers)
     worker->asleep = false;
     worker->coming = true;
     atomic_fetch_add(&workers->coming, 1);
-    pthread_cond_signal(&worker->wake);
+    return worker;
 }
 
-/* A thread for those who wait, unless one is coming. The mutex is held. */
-static void workers_wake_next(struct workers *workers)
+/* Ends the use of the mutex. A thread for those who wait, unless one is coming. */
+static void workers_unlock(struct workers *workers)
 {
-    if (workers->first && atomic_load(&workers->coming) == 0 && !SLIST_EMPTY(&workers->asleep))
-        workers_wake(workers);
+    bool wanted = workers->first && atomic_load(&workers->coming) == 0 && !SLIST_EMPTY(&workers->asleep);
+    struct worker *worker = wanted ? workers_wake(workers) : NULL;
+
+    pthread_mutex_unlock(&workers->mutex);
+    if (worker)
+        pthread_cond_signal(&worker->wake);
 }
 
 /* It has come. The mutex is held. */
@@ -109,8 +113,7 @@ static struct job *worker_take_job(struct worker *worker)
         atomic_fetch_sub(&workers->waiting, 1);
         atomic_fetch_add(&workers->running, 1);
     }
-    workers_wake_next(workers);
-    pthread_mutex_unlock(&workers->mutex);
+    workers_unlock(workers);
     return job;
 }
 
@@ -237,9 +240,8 @@ bool workers_submit(struct workers *workers, struct job *job)
         atomic_fetch_add(&workers->waiting, 1);
         taken = true;
         metric_add(workers->waiting_metric, 1);
-        workers_wake_next(workers);
     }
-    pthread_mutex_unlock(&workers->mutex);
+    workers_unlock(workers);
     if (!taken)
         metric_add(workers->rejected_metric, 1);
     return taken;
@@ -282,7 +284,7 @@ bool workers_destroy(struct workers *workers, int64_t timeout_ms)
     pthread_mutex_lock(&workers->mutex);
     workers->ending = true;
     while (!SLIST_EMPTY(&workers->asleep))
-        workers_wake(workers);
+        pthread_cond_signal(&workers_wake(workers)->wake);
     ended = workers_wait_for_end(workers, timeout_ms);
     if (workers->left != !ended)
         atomic_fetch_add(&pools_left, ended ? (size_t)-1 : 1);

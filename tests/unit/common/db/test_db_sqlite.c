@@ -5,6 +5,7 @@
 #include "common/db/db.h"
 #include "common/base/log.h"
 #include "common/db/schema.h"
+#include "tests/unit/library/held_locks.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -1158,6 +1159,36 @@ static void what_follows_a_job_is_for_the_thread_that_ran_it(void **state)
     sem_destroy(&chain.end);
 }
 
+static void signal_end(struct db_job *base)
+{
+    sem_post(&CONTAINER_OF(base, struct chain, job)->end);
+}
+
+static void a_thread_is_woken_when_the_mutex_is_free(void **state)
+{
+    struct fixture *fixture = *state;
+    shell_like_create(fixture->path, TABLE);
+    struct db *db = open_pool(fixture, 2, 10, 5000);
+    struct error error;
+    struct loop *loop = loop_create("woken", &error);
+    struct chain chain = {.job = {.run = run_link, .done = signal_end, .loop = loop}, .db = db};
+
+    assert_non_null(loop);
+    assert_true(loop_start(loop, &error));
+    sem_init(&chain.end, 0, 0);
+    int before = atomic_load(&held_signals), all = atomic_load(&all_signals);
+    for (int i = 0; i < 20; i++) {
+        usleep(1000); /* they are asleep by now, mostly */
+        assert_true(db_submit(db, &chain.job));
+        assert_int_equal(sem_wait(&chain.end), 0);
+    }
+    assert_true(atomic_load(&all_signals) > all);
+    assert_int_equal(atomic_load(&held_signals), before);
+    db_close(db);
+    loop_destroy(loop);
+    sem_destroy(&chain.end);
+}
+
 static void a_full_queue_refuses_at_once(void **state)
 {
     struct fixture *fixture = *state;
@@ -1365,6 +1396,7 @@ int main(void)
         WITH_FILE(only_a_relaxed_transaction_is_not_synced),
         WITH_FILE(jobs_run_side_by_side),
         WITH_FILE(what_follows_a_job_is_for_the_thread_that_ran_it),
+        WITH_FILE(a_thread_is_woken_when_the_mutex_is_free),
         WITH_FILE(a_full_queue_refuses_at_once),
         WITH_FILE(a_job_that_nobody_can_take_ends_when_its_time_is_over),
         WITH_FILE(closing_ends_the_jobs_that_wait_and_waits_for_the_one_that_runs),

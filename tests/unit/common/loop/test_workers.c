@@ -4,6 +4,7 @@
 #include "common/loop/workers.h"
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
+#include "tests/unit/library/held_locks.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -315,9 +316,34 @@ static void the_end_does_not_wait_for_a_job_that_hangs(void **state)
     loop_destroy(loop);
 }
 
+static void count_run(struct job *job)
+{
+    (void)job;
+    atomic_fetch_add(&started, 1);
+}
+
+/* Else it only wakes up to wait for the mutex, and costs another switch. */
+static void a_worker_is_woken_when_the_mutex_is_free(void **state)
+{
+    (void)state;
+    struct workers *workers = new_pool(2, 10);
+    struct job jobs[20] = {{0}};
+    atomic_store(&started, 0);
+    for (int i = 0; i < (int)ARRAY_SIZE(jobs); i++) {
+        jobs[i].run = count_run;
+        usleep(1000); /* they are asleep by now, mostly */
+        assert_true(workers_submit(workers, &jobs[i]));
+        wait_for(&started, i + 1);
+    }
+    assert_true(atomic_load(&all_signals) > 0);
+    assert_int_equal(atomic_load(&held_signals), 0);
+    assert_true(workers_destroy(workers, PATIENCE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_worker_is_woken_when_the_mutex_is_free),
         cmocka_unit_test_setup(jobs_start_in_order_and_end_on_their_loop, reset),
         cmocka_unit_test_setup(threads_work_side_by_side, reset),
         cmocka_unit_test_setup(a_full_queue_takes_no_job, reset),
