@@ -300,6 +300,36 @@ def test_the_leftover_of_a_crash_is_cleaned_up_by_itself_and_quarantine_expires(
         assert download(own_suite, file).body == content
 
 
+def move_rows(suite, source, target):
+    """Row by row, as if another database were in their place: the tables themselves stay."""
+    for table in TABLES:
+        suite.sql("storagedb", f"INSERT INTO {target}{table} SELECT * FROM {source}{table}; DELETE FROM {source}{table};")
+
+
+@pytest.mark.parametrize("by", ["clean-up", "repair"])
+def test_files_come_back_from_quarantine_when_the_right_database_is_back(own_suite, by):
+    own_suite.start(storage_options={**FAST, "sweep_interval": "1s" if by == "clean-up" else "365d"})
+    stored = fill(own_suite, 6)
+    deleted, *kept = stored
+    own_suite.reel("delete", deleted)
+    for table in TABLES:
+        own_suite.sql("storagedb", f"CREATE TABLE right_{table} AS SELECT * FROM {table} WHERE 1 = 0;")
+    move_rows(own_suite, "", "right_")
+    wait_for(lambda: fsck(own_suite)[0] == 0 and len(quarantine(own_suite)) == 6, 30, "an empty volume")
+    assert not stored_files(own_suite)
+    move_rows(own_suite, "right_", "")
+    if by == "clean-up":  # nobody calls anything: the next clean-up finds them
+        wait_for(lambda: not quarantine(own_suite), 30, "the clean-up")
+    else:  # a repair looks there before it marks anything
+        code, report = fsck(own_suite, "--repair")
+        assert code == 0 and not findings(report) and report["rows"] == 6
+    assert not quarantine(own_suite) and len(stored_files(own_suite)) == 6
+    for file in kept:
+        assert download(own_suite, file).body == stored[file]
+    own_suite.reel("restore", deleted)
+    assert download(own_suite, deleted).body == stored[deleted]
+
+
 def test_a_slow_upload_is_never_taken_for_a_leftover(own_suite):
     own_suite.start(storage_options={**FAST, "sweep_interval": "1s", "progress_timeout": "1s",
                                      "chunk_size": "16K"})
