@@ -381,25 +381,34 @@ bool db_submit(struct db *db, struct db_job *job)
     return db_queue(db, job);
 }
 
-enum db_result db_run_wait(struct db *db, struct db_job *job)
+enum db_result db_run_wait_held(struct db *db, struct db_job *job, pthread_mutex_t *held)
 {
     struct db_waiter waiter = {.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
 
     ASSERT(job->run != NULL);
     job->waiter = &waiter;
-    if (db_queue(db, job)) {
+    bool queued = db_queue(db, job);
+    if (!queued) {
+        job->result = DB_TRANSIENT;
+        error_set(&job->error, ERROR_UNAVAILABLE, "database %s: the queue is full", db->url.text);
+    }
+    if (held) /* from here on DB may be closed */
+        pthread_mutex_unlock(held);
+    if (queued) {
         pthread_mutex_lock(&waiter.lock);
         while (!waiter.end)
             pthread_cond_wait(&waiter.ended, &waiter.lock);
         pthread_mutex_unlock(&waiter.lock);
-    } else {
-        job->result = DB_TRANSIENT;
-        error_set(&job->error, ERROR_UNAVAILABLE, "database %s: the queue is full", db->url.text);
     }
     job->waiter = NULL;
     pthread_cond_destroy(&waiter.ended);
     pthread_mutex_destroy(&waiter.lock);
     return job->result;
+}
+
+enum db_result db_run_wait(struct db *db, struct db_job *job)
+{
+    return db_run_wait_held(db, job, NULL);
 }
 
 /* ---- life ---- */

@@ -107,6 +107,10 @@ MUST_CHECK bool db_submit(struct db *db, struct db_job *job);
  * inside a job. */
 enum db_result db_run_wait(struct db *db, struct db_job *job);
 
+/* The same, with a mutex that the caller holds while it takes DB from where it is kept; it is released when the job waits. Whoever closes
+ * DB under that mutex, or afterwards, ends the job. HELD may be NULL. */
+enum db_result db_run_wait_held(struct db *db, struct db_job *job, pthread_mutex_t *held);
+
 /* ---- inside run() ---- */
 enum db_backend db_connection_backend(const struct db_connection *connection);
 

@@ -140,10 +140,9 @@ bool meta_run(struct meta *meta, struct db_job *job, struct error *error)
 enum db_result meta_run_wait(struct meta *meta, struct db_job *job)
 {
     pthread_mutex_lock(&meta->mutex);
-    struct db *db = meta->db;
+    if (meta->db)
+        return db_run_wait_held(meta->db, job, &meta->mutex);
     pthread_mutex_unlock(&meta->mutex);
-    if (db)
-        return db_run_wait(db, job);
     job->result = DB_TRANSIENT;
     error_set(&job->error, ERROR_UNAVAILABLE, "the server is stopping");
     return job->result;

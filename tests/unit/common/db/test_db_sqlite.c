@@ -455,6 +455,39 @@ static void more_statements_than_the_cache_holds_are_all_run(void **state)
     db_close(db);
 }
 
+struct mutex_job {
+    struct db_job job;
+    pthread_mutex_t *mutex;
+};
+
+static enum db_result take_mutex(struct db_job *base, struct db_connection *connection, struct error *error)
+{
+    const struct mutex_job *job = CONTAINER_OF(base, struct mutex_job, job);
+
+    (void)connection;
+    (void)error;
+    pthread_mutex_lock(job->mutex);
+    pthread_mutex_unlock(job->mutex);
+    return DB_OK;
+}
+
+/* So whoever wants to close the pool, which ends the job, need not wait for the job to do so. */
+static void who_waits_for_a_job_has_given_the_mutex_back(void **state)
+{
+    struct fixture *fixture = *state;
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    struct mutex_job job = {.job = {.run = take_mutex}, .mutex = &mutex};
+    struct db *db;
+
+    shell_like_create(fixture->path, TABLE);
+    db = open_pool(fixture, 1, 16, 2000);
+    pthread_mutex_lock(&mutex);
+    assert_int_equal(db_run_wait_held(db, &job.job, &mutex), DB_OK);
+    assert_int_equal(pthread_mutex_trylock(&mutex), 0);
+    pthread_mutex_unlock(&mutex);
+    db_close(db);
+}
+
 /* ---- classes of failure ---- */
 
 static void expect_failure(struct db *db, struct statement_job *job, enum db_result result, const char *said)
@@ -1383,6 +1416,7 @@ int main(void)
         WITH_FILE(without_wal_a_commit_syncs_the_directory_too),
         WITH_FILE(a_database_that_comes_is_noticed_without_a_job),
         WITH_FILE(a_file_that_is_no_database_is_permanent_and_a_repaired_one_is_used),
+        WITH_FILE(who_waits_for_a_job_has_given_the_mutex_back),
         WITH_FILE(a_file_that_was_replaced_is_opened_anew),
         WITH_FILE(a_file_that_may_not_be_written_is_permanent),
         WITH_FILE(a_full_disk_is_reported_as_such_and_nothing_is_stored),
