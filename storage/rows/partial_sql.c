@@ -185,15 +185,22 @@ static bool on_row(void *argument, const struct db_value *columns, size_t count)
     return false;
 }
 
+/* What SQL selects, of which there is one at most that matters. */
+static enum db_result find_one(struct db_connection *connection, const struct store *store, const char *sql,
+                               const struct db_value *parameters, size_t count, struct partial_row *row,
+                               bool *found, struct error *error)
+{
+    struct reading reading = {.store = store, .row = row};
+    enum db_result result = db_query(connection, sql, parameters, count, on_row, &reading, error);
+    *found = reading.found;
+    return result;
+}
+
 enum db_result partial_sql_find(struct db_connection *connection, const struct store *store,
                                 const char *token, struct partial_row *row, bool *found, struct error *error)
 {
     const struct db_value parameters[] = {db_text(token)};
-    struct reading reading = {.store = store, .row = row};
-    enum db_result result =
-        db_query(connection, find_sql, parameters, ARRAY_SIZE(parameters), on_row, &reading, error);
-    *found = reading.found;
-    return result;
+    return find_one(connection, store, find_sql, parameters, ARRAY_SIZE(parameters), row, found, error);
 }
 
 enum db_result partial_sql_holder(struct db_connection *connection, const struct store *store,
@@ -201,11 +208,7 @@ enum db_result partial_sql_holder(struct db_connection *connection, const struct
                                   bool *found, struct error *error)
 {
     const struct db_value parameters[] = {db_text(file_path), db_text(group)};
-    struct reading reading = {.store = store, .row = row};
-    enum db_result result =
-        db_query(connection, holder_sql, parameters, ARRAY_SIZE(parameters), on_row, &reading, error);
-    *found = reading.found;
-    return result;
+    return find_one(connection, store, holder_sql, parameters, ARRAY_SIZE(parameters), row, found, error);
 }
 
 /* ---- adding ---- */

@@ -37,6 +37,15 @@ static void hold(struct upkeep_world *world, int64_t value, int n)
     assert_int_equal(rename(from, to), 0);
 }
 
+/* One whose place a row names. */
+static void hold_with_row(struct upkeep_world *world, int64_t value, int64_t size, const char *changes)
+{
+    char id[32];
+    snprintf(id, sizeof(id), "file%lld", (long long)value);
+    hold(world, value, 0);
+    upkeep_row(world, id, value, size, changes);
+}
+
 static void expire(struct keeper *keeper)
 {
     struct error error = {0};
@@ -84,12 +93,8 @@ static void a_file_goes_back_if_a_row_says_that_it_is_there(void **state)
     (void)state;
     start(&world, &keeper, NULL);
     int64_t before = metric_value(keeper.metrics.quarantine_given_back); /* of all tests */
-    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-        char id[32];
-        snprintf(id, sizeof(id), "file%zu", i);
-        hold(&world, 600 + (int64_t)i, 0);
-        upkeep_row(&world, id, 600 + (int64_t)i, rows[i].size, rows[i].changes);
-    }
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        hold_with_row(&world, 600 + (int64_t)i, rows[i].size, rows[i].changes);
     hold(&world, 700, 0); /* no row */
     hold(&world, 701, 0); /* two of them: of the bytes that the row speaks of one is enough */
     hold(&world, 701, 1);
@@ -224,8 +229,7 @@ static void it_is_moved_only_while_row_place_and_lease_are_as_they_were(void **s
         struct keeper keeper;
         struct error error = {0};
         start(&world, &keeper, NULL);
-        hold(&world, 600, 0);
-        upkeep_row(&world, "film", 600, 4, digest_of_four());
+        hold_with_row(&world, 600, 4, digest_of_four());
         upkeep_hooks.read_before = change_at_read;
         bool fine = quarantine_give_back(&keeper, false, &error);
         assert_true(fine == (what_happens != 1));
@@ -253,12 +257,8 @@ static void one_that_cannot_be_moved_does_not_hold_the_others(void **state)
     (void)state;
     start(&world, &keeper, NULL);
     int64_t before = metric_value(keeper.metrics.quarantine_given_back); /* of all tests */
-    for (int64_t value = 600; value < 603; value++) {
-        char id[32];
-        snprintf(id, sizeof(id), "file%lld", (long long)value);
-        hold(&world, value, 0);
-        upkeep_row(&world, id, value, 4, NULL);
-    }
+    for (int64_t value = 600; value < 603; value++)
+        hold_with_row(&world, value, 4, NULL);
     upkeep_hooks.rename_before = refuse_first_rename;
     expire(&keeper);
     assert_int_equal(upkeep_quarantined(&world), 1);
