@@ -65,8 +65,7 @@ static const char store_sql[] =
 static const char remove_sql[] =
     "DELETE FROM t_partial WHERE token = ? AND (state = 3 OR (state = 2 AND expires <= ?))";
 static const char paths_sql[] = "SELECT file_path FROM t_partial WHERE file_path >= ? AND file_path < ?";
-static const char holder_sql[] =
-    "SELECT " COLUMNS " FROM t_partial WHERE file_path = ? AND group_name = ? AND state IN (0, 1) LIMIT 1";
+static const char holder_sql[] = "SELECT " COLUMNS " FROM t_partial WHERE file_path = ?";
 static const char has_sql[] = "SELECT 1 FROM t_partial WHERE file_path = ? LIMIT 1";
 /* Each half by an index of its own: stored ones stay for days, and are not read again and again meanwhile. */
 static const char expired_sql[] =
@@ -207,8 +206,12 @@ enum db_result partial_sql_holder(struct db_connection *connection, const struct
                                   const char *group, const char *file_path, struct partial_row *row,
                                   bool *found, struct error *error)
 {
-    const struct db_value parameters[] = {db_text(file_path), db_text(group)};
-    return find_one(connection, store, holder_sql, parameters, ARRAY_SIZE(parameters), row, found, error);
+    const struct db_value parameters[] = {db_text(file_path)};
+    enum db_result result =
+        find_one(connection, store, holder_sql, parameters, ARRAY_SIZE(parameters), row, found, error);
+    *found = *found && strcmp(row->group, group) == 0 &&
+             (row->state == PARTIAL_OPEN || row->state == PARTIAL_FINISHING);
+    return result;
 }
 
 /* ---- adding ---- */

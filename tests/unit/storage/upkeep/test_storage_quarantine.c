@@ -171,15 +171,17 @@ static void a_partial_upload_gets_its_bytes_back(void **state)
     struct keeper keeper;
     (void)state;
     start(&world, &keeper, NULL);
-    for (int64_t value = 600; value < 604; value++)
+    for (int64_t value = 600; value < 605; value++)
         hold(&world, value, 0);
     partial(&world, 600, 3, 0);
     partial(&world, 601, 4, 1);
     partial(&world, 602, 5, 0); /* more was acknowledged than lies there */
     partial(&world, 603, 0, 3); /* being removed */
+    partial(&world, 604, 0, 0);
+    upkeep_sql(&world, "UPDATE t_partial SET group_name = 'group002' WHERE token = 't604'");
     expire(&keeper);
     assert_true(upkeep_there(&world, 600) && upkeep_there(&world, 601));
-    assert_false(upkeep_there(&world, 602) || upkeep_there(&world, 603));
+    assert_false(upkeep_there(&world, 602) || upkeep_there(&world, 603) || upkeep_there(&world, 604));
     end(&world, &keeper);
 }
 
