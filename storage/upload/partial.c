@@ -193,8 +193,11 @@ void partial_let_go(struct partial *partial)
 
 /* ---- the state ---- */
 
-static void fill_state(const struct partial_row *row, struct proto_partial_state *state)
+/* Who learns that the file is stored sees nothing afterwards that is older than that: what is in memory may be. */
+static void fill_state(struct meta *meta, const struct partial_row *row, struct proto_partial_state *state)
 {
+    if (row->state == PARTIAL_STORED)
+        meta_forget(meta, &row->key);
     *state = (struct proto_partial_state){
         .offset = row->offset,
         .size = row->size,
@@ -210,7 +213,7 @@ void partial_reply_state(struct upload *upload, struct packet_request *request)
     struct proto_begin_reply reply = {0};
     struct error error = {0};
     bool begin = request->command == PROTO_STORAGE_BEGIN;
-    fill_state(row, &reply.state);
+    fill_state(upload->storage->meta, row, &reply.state);
     bool fine = digest_from_hex(row->token, reply.token) &&
                 (begin ? proto_begin_reply_pack(body, &reply, &error)
                        : proto_partial_state_pack(body, &reply.state, &error));
@@ -243,7 +246,7 @@ static void look_answered(struct partial_job *rows)
     uint8_t body[PROTO_PARTIAL_STATE_SIZE];
     struct proto_partial_state state;
     struct error error = rows->error;
-    fill_state(&rows->row, &state);
+    fill_state(storage_of(look->request)->meta, &rows->row, &state);
     if (rows->fine && proto_partial_state_pack(body, &state, &error))
         packet_reply(look->request, body, sizeof(body));
     else

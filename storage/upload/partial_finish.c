@@ -295,6 +295,7 @@ void partial_finish_taken(struct partial *partial)
         return;
     }
     if (row->state == PARTIAL_STORED) { /* its uploader did not learn of it */
+        meta_forget(upload->storage->meta, &row->key);
         partial->step = PARTIAL_OVER;
         upload_conclude(upload, NULL);
         return;

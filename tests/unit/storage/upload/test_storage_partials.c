@@ -988,6 +988,33 @@ static void a_finish_that_died_behind_its_row_is_repeated(void **state)
     end_world(&world);
 }
 
+/* The file was deleted, purged and stored by another member, which this one was not asked about: its memory is older. */
+static void who_learns_that_it_is_stored_sees_nothing_older(void **state)
+{
+    struct world world;
+    struct proto_partial_state now;
+    (void)state;
+    start_world(&world, "storage.cache_age=60s");
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", -1);
+    assert_int_equal(partial_append(fd, &token, 0, content, 10), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(change(fd, PROTO_STORAGE_DELETE, "film"), ERROR_NONE);
+        assert_int_equal(stat_of(fd, "film").status, PROTO_FILE_DELETED);
+        beside(&world, "UPDATE t_file_02 SET status = 0, deleted_at = -1");
+        assert_int_equal(stat_of(fd, "film").status, PROTO_FILE_DELETED); /* from memory */
+        if (i == 0)
+            assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+        else
+            assert_int_equal(partial_offset(fd, &token, &now), ERROR_NONE);
+        assert_true(i == 0 || now.complete);
+        assert_int_equal(stat_of(fd, "film").status, PROTO_FILE_NORMAL);
+    }
+    close(fd);
+    end_world(&world);
+}
+
 static void there_are_not_more_than_is_allowed(void **state)
 {
     struct world world;
@@ -1166,6 +1193,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_was_lost_is_found_out),
         cmocka_unit_test(the_first_that_is_finished_is_the_file),
         cmocka_unit_test(a_finish_that_died_behind_its_row_is_repeated),
+        cmocka_unit_test(who_learns_that_it_is_stored_sees_nothing_older),
         cmocka_unit_test(there_are_not_more_than_is_allowed),
         cmocka_unit_test(how_long_it_is_kept_is_bounded_on_both_sides),
         cmocka_unit_test(parts_become_one_file_in_their_order),
