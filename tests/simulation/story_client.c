@@ -45,6 +45,12 @@ void story_note(int file, const struct operation *operation)
     story_result.operations++;
 }
 
+bool story_may_delete(const struct operation *one)
+{
+    bool goes = one->kind == OPERATION_DELETE || (one->kind == OPERATION_EXPIRE && one->expires_us > 0);
+    return goes && (one->answer == ANSWER_DONE || one->answer == ANSWER_UNKNOWN);
+}
+
 bool story_begin(int file)
 {
     if (story_files[file].begun >= HISTORY_MAX - 24)

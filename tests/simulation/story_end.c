@@ -12,11 +12,9 @@ static bool was_promised(const struct file *file)
     int64_t promised_us = -1, gone_us = -1;
     for (size_t i = 0; i < history->count; i++) {
         const struct operation *one = &history->operations[i];
-        bool done = one->answer == ANSWER_DONE, maybe = done || one->answer == ANSWER_UNKNOWN;
-        if (done && (one->kind == OPERATION_PUT || one->kind == OPERATION_RESTORE))
+        if (one->answer == ANSWER_DONE && (one->kind == OPERATION_PUT || one->kind == OPERATION_RESTORE))
             promised_us = max_i64(promised_us, one->from_us);
-        if (maybe &&
-            (one->kind == OPERATION_DELETE || (one->kind == OPERATION_EXPIRE && one->expires_us > 0)))
+        if (story_may_delete(one))
             gone_us = max_i64(gone_us, one->to_us);
     }
     if (promised_us < 0 || gone_us < promised_us)
@@ -29,12 +27,11 @@ static bool was_promised(const struct file *file)
     return true;
 }
 
-/* Did anybody delete it, as far as is known? */
+/* Did anybody delete it, as far as is known, or say when it is to go? */
 static bool was_deleted(const struct file *file)
 {
     for (size_t i = 0; i < file->history.count; i++) {
-        const struct operation *one = &file->history.operations[i];
-        if (one->kind == OPERATION_DELETE && (one->answer == ANSWER_DONE || one->answer == ANSWER_UNKNOWN))
+        if (story_may_delete(&file->history.operations[i]))
             return true;
     }
     return false;

@@ -420,8 +420,7 @@ static bool was_deleted_since(const struct session *session)
     const struct history *history = &story_files[session->file].history;
     for (size_t i = 0; session->begun_us > 0 && i < history->count; i++) {
         const struct operation *one = &history->operations[i];
-        if (one->kind == OPERATION_DELETE && one->to_us > session->begun_us &&
-            (one->answer == ANSWER_DONE || one->answer == ANSWER_UNKNOWN))
+        if (story_may_delete(one) && max_i64(one->to_us, one->expires_us) > session->begun_us)
             return true;
     }
     return false;

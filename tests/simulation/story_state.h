@@ -73,6 +73,8 @@ void story_fill_key(struct proto_file_key *key, int file);
 void story_fill_name(char name[PROTO_NAME_SIZE], int number);
 /* OPERATION becomes a part of the file's history. */
 void story_note(int file, const struct operation *operation);
+/* Has ONE deleted the file, as far as is known, or said when it is to go? */
+bool story_may_delete(const struct operation *one);
 /* There is room for one more operation of FILE, which is begun. */
 MUST_CHECK bool story_begin(int file);
 /* How a change was answered; false: it was certainly not begun. */
