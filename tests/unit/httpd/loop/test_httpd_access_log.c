@@ -6,11 +6,13 @@
 #include <cmocka.h>
 #include <string.h>
 #include <jansson.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "httpd/loop/access_log.h"
+#include "tests/unit/library/storage_loop.h"
 
 static struct access_log_record make_record(void)
 {
@@ -84,9 +86,40 @@ static void the_longest_texts_stay_one_whole_line(void **state)
     }
 }
 
-static void stop_loop(void *argument)
+struct writing {
+    struct access_log *log;
+    struct loop *loop;
+    enum access_log_format format;
+    int lines;
+    sem_t closed;
+};
+
+static void on_closed(void *argument)
 {
-    loop_stop(argument);
+    struct writing *writing = argument;
+    sem_post(&writing->closed);
+}
+
+static void begin_writing(void *argument)
+{
+    struct writing *writing = argument;
+    struct access_log_record record = make_record();
+    struct access_log_buffer *buffer = access_log_buffer_create(writing->log, writing->loop);
+    assert_non_null(buffer);
+    for (int i = 0; i < writing->lines; i++)
+        access_log_add(buffer, writing->format, &record);
+    access_log_buffer_close(buffer, on_closed, writing);
+}
+
+/* Until they are in the file. LOOP has to outlive the worker, which wakes it. */
+static void write_lines(struct access_log *log, struct loop *loop, enum access_log_format format, int lines)
+{
+    struct writing writing = {.log = log, .loop = loop, .format = format, .lines = lines};
+    sem_init(&writing.closed, 0, 0);
+    loop_do(loop, begin_writing, &writing);
+    while (sem_wait(&writing.closed) != 0)
+        ;
+    sem_destroy(&writing.closed);
 }
 
 static size_t count_lines(const char *path)
@@ -109,30 +142,16 @@ static void every_line_is_in_the_file_when_the_buffer_is_closed(void **state)
     assert_true(fd >= 0);
     close(fd);
     snprintf(moved, sizeof(moved), "%s.1", path);
-    struct loop *loop = loop_create("test", &error);
+    struct loop *loop = loop_fresh();
     struct access_log *log = access_log_create(path, &error);
-    assert_non_null(loop);
     assert_non_null(log);
-    struct access_log_buffer *buffer = access_log_buffer_create(log, loop);
-    assert_non_null(buffer);
-    struct access_log_record record = make_record();
-    for (int i = 0; i < 1000; i++) /* more than one buffer, less than two */
-        access_log_add(buffer, ACCESS_LOG_COMBINED, &record);
-    access_log_buffer_close(buffer, stop_loop, loop);
-    loop_run(loop);
+    write_lines(log, loop, ACCESS_LOG_COMBINED, 1000); /* more than one buffer, less than two */
     assert_int_equal(count_lines(path), 1000);
 
     /* After logrotate moved it: a new file under the old name. */
     assert_int_equal(rename(path, moved), 0);
     access_log_reopen(log);
-    loop_destroy(loop);
-    loop = loop_create("test", &error);
-    assert_non_null(loop);
-    buffer = access_log_buffer_create(log, loop);
-    assert_non_null(buffer);
-    access_log_add(buffer, ACCESS_LOG_JSON, &record);
-    access_log_buffer_close(buffer, stop_loop, loop);
-    loop_run(loop);
+    write_lines(log, loop, ACCESS_LOG_JSON, 1);
     assert_int_equal(count_lines(path), 1);
     assert_int_equal(count_lines(moved), 1000);
     access_log_end_workers(log);
@@ -140,19 +159,6 @@ static void every_line_is_in_the_file_when_the_buffer_is_closed(void **state)
     loop_destroy(loop);
     unlink(path);
     unlink(moved);
-}
-
-static void write_one(struct access_log *log, const struct access_log_record *record)
-{
-    struct error error;
-    struct loop *loop = loop_create("test", &error);
-    assert_non_null(loop);
-    struct access_log_buffer *buffer = access_log_buffer_create(log, loop);
-    assert_non_null(buffer);
-    access_log_add(buffer, ACCESS_LOG_JSON, record);
-    access_log_buffer_close(buffer, stop_loop, loop);
-    loop_run(loop);
-    loop_destroy(loop);
 }
 
 static void a_file_that_cannot_be_reopened_is_tried_again(void **state)
@@ -166,22 +172,23 @@ static void a_file_that_cannot_be_reopened_is_tried_again(void **state)
     snprintf(moved, sizeof(moved), "%s.1", path);
     struct access_log *log = access_log_create(path, &error);
     assert_non_null(log);
-    struct access_log_record record = make_record();
+    struct loop *loop = loop_fresh();
     assert_int_equal(rename(path, moved), 0);
     assert_int_equal(mkdir(path, 0700), 0);
     access_log_reopen(log);
-    write_one(log, &record);
+    write_lines(log, loop, ACCESS_LOG_JSON, 1);
     lines++;
     assert_int_equal(count_lines(moved), 1);
     assert_int_equal(rmdir(path), 0);
     for (; access(path, F_OK) != 0 && lines < 10000; lines++) {
-        write_one(log, &record);
+        write_lines(log, loop, ACCESS_LOG_JSON, 1);
         usleep(1000);
     }
     assert_int_equal(count_lines(path), 1); /* the first one behind the pause */
     assert_int_equal(count_lines(moved), lines - 1);
     access_log_end_workers(log);
     access_log_destroy(log);
+    loop_destroy(loop);
     unlink(path);
     unlink(moved);
 }

@@ -628,8 +628,8 @@ static void many_who_ask_for_one_file_get_one_answer_each(void **state)
         assert_int_equal(asked[i].find.result, META_DONE);
         assert_int_equal(asked[i].find.row.stat.size, 77);
     }
-    loop_destroy(second);
     meta_world_end(&world);
+    loop_destroy(second);
 }
 
 /* A loop whose thread stands still, so that what the database has answered is not heard yet. */
@@ -693,8 +693,8 @@ static void a_look_up_from_before_a_deletion_does_not_undo_it(void **state)
     assert_false(meta_find_cached(world.meta, &key, &row));
     assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
-    loop_destroy(slow);
     meta_world_end(&world);
+    loop_destroy(slow);
 }
 
 static void wait_for_lookup_run(void *argument)
@@ -804,8 +804,8 @@ static void of_two_look_ups_the_older_one_is_never_cached(void **state)
     asked_wait(&early);
     assert_int_equal(early.find.row.stat.status, PROTO_FILE_DELETED);
     assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_NORMAL);
-    loop_destroy(slow);
     meta_world_end(&world);
+    loop_destroy(slow);
 }
 
 /* The older of two look-ups is answered first. What was in memory before both of them is older than that answer. */
@@ -841,8 +841,8 @@ static void what_is_older_than_an_answer_is_not_served_after_it(void **state)
     asked_wait(&later);
     assert_true(meta_find_cached(world.meta, &key, &row));
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
-    loop_destroy(slow);
     meta_world_end(&world);
+    loop_destroy(slow);
 }
 
 /* An answer that took long is not remembered, but nor does what was in memory before outlive it. */
@@ -908,8 +908,8 @@ static void of_two_changes_the_older_one_is_never_cached(void **state)
     assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_NORMAL);
     assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_NORMAL);
-    loop_destroy(slow);
     meta_world_end(&world);
+    loop_destroy(slow);
 }
 
 /* On the database's thread, behind a commit. */
@@ -948,8 +948,8 @@ static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **stat
     lossy_db_arm(NULL);
     assert_int_equal(upload.insert.outcome, META_INSERTED);
     assert_false(meta_find_cached(world.meta, &key, &row));
-    loop_destroy(slow);
     meta_world_end(&world);
+    loop_destroy(slow);
 }
 
 /* Of two requests to finish one upload the first adds the row, which then is deleted; the second finds it. */
@@ -999,8 +999,8 @@ static void deletions_and_restorations_at_once_leave_the_cache_right(void **stat
         assert_int_equal(rows_find(&world, &key, &row), META_DONE);
         assert_int_equal(row.stat.status, there);
     }
-    loop_destroy(loops[1]);
     meta_world_end(&world);
+    loop_destroy(loops[1]);
 }
 
 /* ---- answers that are lost ---- */
