@@ -120,6 +120,9 @@ bool journal_replay(struct journal *journal, journal_function function, void *ar
     journal->replayed = journal->head.sequence - 1;
     if (journal->head.clean)
         return true;
+    /* What a killed process wrote may be in memory only. A row that is added because of a record outlives a power cut, so the record has to. */
+    if (!journal_sync_records(journal, error))
+        return false;
     if (!scan(journal, INT64_MAX, function, argument, &sequence, error) ||
         !check_end(journal, sequence, error))
         return false;

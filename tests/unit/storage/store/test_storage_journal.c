@@ -314,6 +314,25 @@ static void what_was_appended_is_replayed_in_its_order(void **state)
     assert_string_equal(error.text, "refused");
 }
 
+/* Whoever was killed may have written them, and not synced: what is done because of them outlives a power cut. */
+static void what_is_replayed_is_on_the_disk_first(void **state)
+{
+    struct world *world = *state;
+    struct error error = {0};
+    assert_true(append(world, 2, 100));
+    close_journal(world);
+    open_journal(world);
+    sync_error = EIO;
+    bool fine = replay(world, &error);
+    sync_error = 0;
+    assert_false(fine);
+    assert_int_equal(error.code, ERROR_IO);
+    assert_int_equal(world->count, 0);
+    syncs = 0;
+    assert_true(replay(world, &error));
+    assert_true(syncs > 0 && world->count == 2);
+}
+
 static void nothing_of_an_earlier_start_is_read_again(void **state)
 {
     struct world *world = *state;
@@ -720,6 +739,7 @@ int main(void)
         TEST(where_blocks_have_another_size_records_are_written_through_memory),
         TEST(a_disk_that_fails_is_not_written_to_in_another_way),
         TEST(what_was_appended_is_replayed_in_its_order),
+        TEST(what_is_replayed_is_on_the_disk_first),
         TEST(nothing_of_an_earlier_start_is_read_again),
         TEST(what_a_checkpoint_has_passed_is_not_replayed),
         TEST(after_an_end_in_order_nothing_is_read),
