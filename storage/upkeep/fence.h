@@ -8,8 +8,8 @@
  *   2. the file is the one that was looked at (inode, size, times);
  *   3. the lease: its term has not passed on this machine's monotonic clock;
  *   4. the call;
- *   5. after a move the rows and the file again; where they no longer say so, or cannot be asked, the file goes back to its
- *      place.
+ *   5. after a move to quarantine the rows and the file again; where they no longer say so, or cannot be asked, the file
+ *      goes back to its place.
  *
  * Nothing that may hang, such as a sync, comes between 2 and 4.
  *

@@ -99,7 +99,7 @@ void story_check_numbers(void);
 extern const char *story_armed_step; /* whoever reaches it next stands still; NULL: nobody */
 /* What may happen at named steps from the beginning on. */
 void story_trouble_begin(void);
-/* One of a kind, by chance; it may take a while. */
+/* Makes one trouble of the story's kinds happen, as chance decides; it may last for a while. */
 void story_trouble(void);
 /* There is none any more. */
 void story_heal(void);
