@@ -1068,9 +1068,10 @@ static void make_gate_job(struct gate_job *job, struct gate *gate, struct loop *
     job->job.loop = loop;
 }
 
-/* What PRAGMA synchronous says inside of and behind a transaction that is begun with BEGIN. */
+/* What this PRAGMA says inside of and behind a relaxed transaction. */
 struct relaxed_job {
     struct db_job job;
+    const char *pragma;
     bool commit;
     int64_t inside, behind;
 };
@@ -1085,29 +1086,37 @@ static bool note_integer(void *argument, const struct db_value *columns, size_t 
 static enum db_result run_relaxed(struct db_job *base, struct db_connection *connection, struct error *error)
 {
     struct relaxed_job *job = CONTAINER_OF(base, struct relaxed_job, job);
-    const char *pragma = "PRAGMA synchronous";
     assert_int_equal(db_begin_relaxed(connection, error), DB_OK);
     assert_int_equal(db_begin_relaxed(connection, error), DB_PERMANENT); /* no transaction inside of one */
-    assert_int_equal(db_query(connection, pragma, NULL, 0, note_integer, &job->inside, error), DB_OK);
+    assert_int_equal(db_query(connection, job->pragma, NULL, 0, note_integer, &job->inside, error), DB_OK);
     if (job->commit)
         assert_int_equal(db_commit(connection, error), DB_OK);
     else
         db_rollback(connection);
-    return db_query(connection, pragma, NULL, 0, note_integer, &job->behind, error);
+    return db_query(connection, job->pragma, NULL, 0, note_integer, &job->behind, error);
+}
+
+static void expect_around_relaxed(struct fixture *fixture, const char *pragma, int64_t inside, int64_t behind)
+{
+    shell_like_create(fixture->path, TABLE);
+    struct db *db = open_pool(fixture, 1, 10, 60000);
+    for (int commit = 0; commit < 2; commit++) {
+        struct relaxed_job job = {.job = {.run = run_relaxed}, .pragma = pragma, .commit = commit};
+        assert_int_equal(db_run_wait(db, &job.job), DB_OK);
+        assert_int_equal(job.inside, inside);
+        assert_int_equal(job.behind, behind);
+    }
+    db_close(db);
 }
 
 static void only_a_relaxed_transaction_is_not_synced(void **state)
 {
-    struct fixture *fixture = *state;
-    shell_like_create(fixture->path, TABLE);
-    struct db *db = open_pool(fixture, 1, 10, 60000);
-    for (int commit = 0; commit < 2; commit++) {
-        struct relaxed_job job = {.job = {.run = run_relaxed}, .commit = commit};
-        assert_int_equal(db_run_wait(db, &job.job), DB_OK);
-        assert_int_equal(job.inside, 1); /* NORMAL */
-        assert_int_equal(job.behind, 2); /* FULL */
-    }
-    db_close(db);
+    expect_around_relaxed(*state, "PRAGMA synchronous", 1 /* NORMAL */, 2 /* FULL */);
+}
+
+static void only_a_relaxed_transaction_lets_the_wal_grow(void **state)
+{
+    expect_around_relaxed(*state, "PRAGMA wal_autocheckpoint", 8192, 1000);
 }
 
 static void jobs_run_side_by_side(void **state)
@@ -1428,6 +1437,7 @@ int main(void)
         WITH_FILE(a_locked_file_is_transient_and_reading_goes_on),
         WITH_FILE(concurrent_transactions_of_two_pools_lose_no_count),
         WITH_FILE(only_a_relaxed_transaction_is_not_synced),
+        WITH_FILE(only_a_relaxed_transaction_lets_the_wal_grow),
         WITH_FILE(jobs_run_side_by_side),
         WITH_FILE(what_follows_a_job_is_for_the_thread_that_ran_it),
         WITH_FILE(a_thread_is_woken_when_the_mutex_is_free),
