@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ static struct {
     atomic_int level;         /* enum log_level */
     atomic_bool journal;      /* stderr is the journal: "<N>" instead of time, level, program */
     atomic_bool lost;         /* the last write failed: reported once, on stderr */
+    atomic_bool torn;         /* and left the beginning of a line, which the next one ends */
 } target = {.program = "reel", .fd = STDERR_FILENO, .level = LOG_LEVEL_INFO};
 
 /* Guards opening, reopening and closing; writers never take it. */
@@ -102,8 +104,10 @@ static bool install(int new_fd, struct error *error)
             return false;
         }
         (void)close(new_fd);
+        atomic_store(&target.torn, false);
         return true;
     }
+    atomic_store(&target.torn, false);
     atomic_store(&target.fd, new_fd);
     if (old != STDERR_FILENO)
         (void)close(old);
@@ -289,14 +293,22 @@ static size_t begin_line(char *line, size_t size, enum log_level level, const ch
 
 static void write_line(const char *line, size_t length)
 {
+    char newline = '\n';
+    size_t begin = atomic_exchange(&target.torn, false) ? 1 : 0;
+    struct iovec parts[] = {{.iov_base = &newline, .iov_len = begin},
+                            {.iov_base = (char *)line, .iov_len = length}};
     ssize_t written;
 
     do {
-        written = write(atomic_load_explicit(&target.fd, memory_order_relaxed), line, length);
+        written = writev(atomic_load_explicit(&target.fd, memory_order_relaxed), parts, ARRAY_SIZE(parts));
     } while (written < 0 && errno == EINTR);
-    if (written == (ssize_t)length) {
+    if (written == (ssize_t)(begin + length)) {
         atomic_store_explicit(&target.lost, false, memory_order_relaxed);
-    } else if (!atomic_exchange(&target.lost, true)) {
+        return;
+    }
+    if (begin == 1 ? written != 1 : written > 0) /* with the newline alone the file ends as it should */
+        atomic_store(&target.torn, true);
+    if (!atomic_exchange(&target.lost, true)) {
         static const char notice[] = "the log cannot be written (disk full?): lines are lost\n";
         (void)!write(STDERR_FILENO, notice, sizeof(notice) - 1);
     }

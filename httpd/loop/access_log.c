@@ -26,8 +26,9 @@
 
 struct access_log {
     char *path;
-    int fd;                  /* touched on the worker only, once it runs; so is the next */
+    int fd;                  /* touched on the worker only, once it runs; so are the next two */
     int64_t reopen_at_ms;    /* not before this is it tried again; 0: it need not be */
+    bool torn;               /* the file ends inside of a line, which the next ones end first */
     struct workers *workers; /* one thread: writes and reopening come one after the other */
     struct metric *dropped;
 };
@@ -63,9 +64,9 @@ struct access_log *access_log_create(const char *path, struct error *error)
         error_set_errno(error, ENOMEM, "access log");
         goto fail;
     }
-    log->dropped =
-        metrics_counter("reel_httpd_access_log_dropped_total",
-                        "Lines of the access log that were dropped because the file was too slow.", NULL);
+    log->dropped = metrics_counter(
+        "reel_httpd_access_log_dropped_total",
+        "Lines of the access log that were dropped: the file was too slow or could not be written.", NULL);
     log->fd = access_log_open(path);
     if (log->fd < 0) {
         error_set_errno(error, errno, "httpd.access_log: cannot open %s", path);
@@ -118,6 +119,7 @@ static void reopen_file(struct access_log *log)
     if (fd >= 0) {
         close(log->fd);
         log->fd = fd;
+        log->torn = false;
     } else if (log_gate_open(&gate, 60000, NULL)) {
         log_error("access-log", "cannot reopen %s: %m; still writing to the old file; trying again",
                   log->path);
@@ -147,25 +149,42 @@ void access_log_reopen(struct access_log *log)
 
 /* ---- a loop's lines ---- */
 
+/* Returns how many of SIZE bytes are in the file; errno where that is not all. */
+static size_t write_out(int fd, const char *bytes, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t written = write(fd, bytes + done, size - done);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0)
+            break;
+        done += (size_t)written;
+    }
+    return done;
+}
+
 static void write_run(struct job *job)
 {
     static struct log_gate gate;
     struct access_log_buffer *buffer = CONTAINER_OF(job, struct access_log_buffer, job);
-    size_t at = 0;
-    uint64_t suppressed;
-    if (buffer->log->reopen_at_ms != 0 && clock_monotonic_ms() >= buffer->log->reopen_at_ms)
-        reopen_file(buffer->log);
-    while (at < buffer->writing_size) {
-        ssize_t written = write(buffer->log->fd, buffer->writing + at, buffer->writing_size - at);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0) {
-            if (log_gate_open(&gate, 60000, &suppressed))
-                log_error("access-log", "cannot write to %s: %m; lines are lost", buffer->log->path);
-            break;
-        }
-        at += (size_t)written;
-    }
+    struct access_log *log = buffer->log;
+    const char *lines = buffer->writing;
+    size_t size = buffer->writing_size, done = 0;
+    if (log->reopen_at_ms != 0 && clock_monotonic_ms() >= log->reopen_at_ms)
+        reopen_file(log);
+    log->torn = log->torn && write_out(log->fd, "\n", 1) == 0;
+    if (!log->torn)
+        done = write_out(log->fd, lines, size);
+    if (done == size)
+        return;
+    int failure = errno;
+    log->torn = log->torn || (done > 0 && lines[done - 1] != '\n');
+    for (size_t i = done; i < size; i++)
+        metric_add(log->dropped, lines[i] == '\n');
+    errno = failure;
+    if (log_gate_open(&gate, 60000, NULL))
+        log_error("access-log", "cannot write to %s: %m; lines are lost", log->path);
 }
 
 static void buffer_send(struct access_log_buffer *buffer);

@@ -284,6 +284,44 @@ static void an_open_that_fails_keeps_the_earlier_target(void **state)
     free(text);
 }
 
+static void allow_bytes(const char *file, rlim_t more)
+{
+    struct stat status;
+    assert_int_equal(stat(file, &status), 0);
+    struct rlimit limit = {.rlim_cur = (rlim_t)status.st_size + more, .rlim_max = RLIM_INFINITY};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void half_a_line_on_a_full_disk_spoils_no_other(void **state)
+{
+    const struct rlimit no_limit = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    (void)state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    open_log(path, LOG_LEVEL_INFO);
+    log_info("a", "before");
+    allow_bytes(path, 4);
+    log_info("a", "cut after the year");
+    log_info("a", "lost");
+    allow_bytes(path, 1);
+    log_info("a", "of which only the newline in front fits");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_limit), 0);
+    log_info("a", "after");
+    log_info("a", "and on");
+    char *text = read_all(path);
+    assert_matches(text, "^[^\n]+ a: before\n2[0-9]{3}\n[^\n]+ a: after\n[^\n]+ a: and on\n$");
+    free(text);
+
+    allow_bytes(path, 4);
+    log_info("a", "cut again");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_limit), 0);
+    assert_int_equal(rename(path, moved), 0);
+    assert_true(log_reopen());
+    log_info("a", "in another file");
+    text = read_all(path);
+    assert_matches(text, "^2[^\n]+ a: in another file\n$");
+    free(text);
+}
+
 static void write_one_to_stderr(void)
 {
     open_log("", LOG_LEVEL_DEBUG);
@@ -646,6 +684,7 @@ int main(void)
         WITH_FILE(a_reopen_after_a_rename_goes_on_in_a_new_file),
         WITH_FILE(a_reopen_that_fails_keeps_the_file_and_is_logged_there),
         WITH_FILE(without_a_free_descriptor_a_reopen_says_so),
+        WITH_FILE(half_a_line_on_a_full_disk_spoils_no_other),
         WITH_FILE(an_open_that_fails_keeps_the_earlier_target),
         cmocka_unit_test(without_a_file_lines_go_to_stderr),
         cmocka_unit_test(the_journal_gets_priorities_instead_of_times),

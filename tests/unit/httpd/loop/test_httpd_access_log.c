@@ -7,10 +7,13 @@
 #include <string.h>
 #include <jansson.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/base/metrics.h"
 #include "httpd/loop/access_log.h"
 #include "tests/unit/library/storage_loop.h"
 
@@ -193,6 +196,47 @@ static void a_file_that_cannot_be_reopened_is_tried_again(void **state)
     unlink(moved);
 }
 
+static void half_a_line_on_a_full_disk_spoils_no_other(void **state)
+{
+    const struct rlimit no_limit = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    char path[] = "/tmp/test-access-XXXXXX", line[4096];
+    struct error error;
+    (void)state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    struct access_log *log = access_log_create(path, &error);
+    assert_non_null(log);
+    struct loop *loop = loop_fresh();
+    write_lines(log, loop, ACCESS_LOG_JSON, 1);
+    struct stat file;
+    assert_int_equal(stat(path, &file), 0);
+    struct rlimit half = {.rlim_cur = (rlim_t)file.st_size * 5 / 2, .rlim_max = RLIM_INFINITY};
+    struct metric *dropped = metrics_counter("reel_httpd_access_log_dropped_total", "", NULL);
+    int64_t before = metric_value(dropped);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &half), 0);
+    write_lines(log, loop, ACCESS_LOG_JSON, 4); /* one fits, and the half of the next */
+    write_lines(log, loop, ACCESS_LOG_JSON, 1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &no_limit), 0);
+    assert_int_equal(metric_value(dropped), before + 4);
+    write_lines(log, loop, ACCESS_LOG_JSON, 2);
+
+    FILE *lines = fopen(path, "r");
+    assert_non_null(lines);
+    for (int i = 0; i < 5; i++) {
+        assert_non_null(fgets(line, sizeof(line), lines));
+        assert_int_equal(line[0], '{');
+        assert_true((strlen(line) == (size_t)file.st_size) == (i != 2));
+    }
+    assert_null(fgets(line, sizeof(line), lines));
+    fclose(lines);
+    access_log_end_workers(log);
+    access_log_destroy(log);
+    loop_destroy(loop);
+    unlink(path);
+}
+
 static void a_file_that_cannot_be_opened_is_named(void **state)
 {
     struct error error;
@@ -209,6 +253,7 @@ int main(void)
         cmocka_unit_test(the_longest_texts_stay_one_whole_line),
         cmocka_unit_test(every_line_is_in_the_file_when_the_buffer_is_closed),
         cmocka_unit_test(a_file_that_cannot_be_reopened_is_tried_again),
+        cmocka_unit_test(half_a_line_on_a_full_disk_spoils_no_other),
         cmocka_unit_test(a_file_that_cannot_be_opened_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
