@@ -505,7 +505,7 @@ static void a_request_that_does_not_come_in_time_gets_an_answer_that_says_so(voi
     struct http_answer answer;
     char byte;
     (void)state;
-    start(1, "head_timeout = 1s\nidle_timeout = 1s\nkeepalive_requests = 2");
+    start(1, "head_timeout = 3s\nidle_timeout = 3s\nkeepalive_requests = 2");
     int fd = real_daemon_connect(&http_front.httpd);
     http_send(fd, "GET /files/note HTTP/1.1\r\nHo");
     http_answer_read(fd, false, &answer);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 const struct packet_pool_options call_world_options = {
-    .connect_timeout_ms = 2000,
+    .connect_timeout_ms = 20000,
     .idle_timeout_ms = 60000,
     .idle_max = 8,
     .open_max = 8,

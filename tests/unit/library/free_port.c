@@ -3,6 +3,7 @@
  * that all tests of the account share; the kernel releases it with the process.
  */
 #include "tests/unit/library/free_port.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -41,15 +42,27 @@ static bool reserve(uint16_t port)
     return true;
 }
 
-/* Where the machine has no such address, nobody listens there. */
+/* Where the machine has no such family, or has it without an address, nobody listens there. */
 static bool is_free(const struct sockaddr *address, socklen_t size)
 {
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool absent = fd < 0, bound = !absent && bind(fd, address, size) == 0;
+    if (fd < 0)
+        return true;
+    bool bound = bind(fd, address, size) == 0, absent = !bound && errno == EADDRNOTAVAIL;
 
-    if (!absent)
-        close(fd);
+    close(fd);
     return bound || absent;
+}
+
+bool has_ipv6(void)
+{
+    const struct sockaddr_in6 any_port = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool bound = fd >= 0 && bind(fd, (const struct sockaddr *)&any_port, sizeof(any_port)) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return bound;
 }
 
 uint16_t free_port(void)

@@ -373,7 +373,7 @@ void make_file(int64_t size)
     free(block);
 }
 
-int dial(void)
+static int dial_with(int receive_bytes)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET,
@@ -385,10 +385,22 @@ int dial(void)
 
     assert_true(fd >= 0);
     assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0); /* a head, then a body */
+    if (receive_bytes > 0)
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes)), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;
+}
+
+int dial(void)
+{
+    return dial_with(0);
+}
+
+int dial_narrow(void)
+{
+    return dial_with(64 * 1024);
 }
 
 void put_bytes(int fd, const void *bytes, size_t size)
@@ -417,6 +429,16 @@ void put_request(int fd, uint8_t command, const void *body, size_t size)
 {
     put_header(fd, command, (int64_t)size);
     put_bytes(fd, body, size);
+}
+
+void put_request_in_one(int fd, uint8_t command, const void *body, size_t size)
+{
+    uint8_t bytes[PROTO_HEADER_SIZE + 1000];
+
+    assert_true(size <= 1000);
+    proto_header_pack(bytes, (int64_t)size, command, 0);
+    memcpy(bytes + PROTO_HEADER_SIZE, body, size);
+    put_bytes(fd, bytes, PROTO_HEADER_SIZE + size);
 }
 
 void put_pattern(int fd, int64_t size)
@@ -560,5 +582,5 @@ void put_file_request(int fd, int64_t offset, int64_t length)
 
     pack_u64(body, (uint64_t)offset);
     pack_u64(body + 8, (uint64_t)length);
-    put_request(fd, SEND_FILE, body, sizeof(body));
+    put_request_in_one(fd, SEND_FILE, body, sizeof(body));
 }

@@ -95,6 +95,8 @@ void make_file(int64_t size);
 
 /* A blocking connection to the server, with 30 seconds of patience. */
 int dial(void);
+/* One that takes little before it reads, whatever this machine gives a socket by itself. */
+int dial_narrow(void);
 
 /* Writes all of it. */
 void put_bytes(int fd, const void *bytes, size_t size);
@@ -104,6 +106,8 @@ void put_header(int fd, uint8_t command, int64_t length);
 
 /* A whole request. */
 void put_request(int fd, uint8_t command, const void *body, size_t size);
+/* The same in one call, up to 1,000 bytes: however long this machine holds the test up, the server never sees a part of it. */
+void put_request_in_one(int fd, uint8_t command, const void *body, size_t size);
 
 /* SIZE bytes of the pattern. */
 void put_pattern(int fd, int64_t size);

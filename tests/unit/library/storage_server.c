@@ -72,8 +72,8 @@ static void make_rooms(struct world *world)
         .range = 1,
         .timeout_ms = config->id_timeout_ms,
         .waiting_max = 1000,
-        .connect_timeout_ms = 1000,
-        .call_timeout_ms = 2000,
+        .connect_timeout_ms = 20000,
+        .call_timeout_ms = 20000,
     };
     storage->ids = ids_create(&ids, &error);
     assert_non_null(storage->ids);

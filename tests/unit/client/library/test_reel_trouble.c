@@ -498,7 +498,7 @@ static void a_server_that_does_not_confirm_is_named_and_progress_goes_on(void **
 
     (void)state;
     world_open(&world, 1,
-               (struct reel_options){.call_timeout_ms = 2000, .progress_timeout_ms = 2000, .tries = 1});
+               (struct reel_options){.call_timeout_ms = 5000, .progress_timeout_ms = 5000, .tries = 1});
     fake_tracker_point(&world.cluster.tracker, address);
     assert_false(reel_upload_memory(world.reel, &upload, content, 1000, NULL, &error));
     assert_int_equal(error.code, REEL_E_TIMEOUT);

@@ -365,11 +365,14 @@ static void every_address_and_family_of_the_list_is_served(void **state)
     assert_non_null(several);
     assert_true(loop_start(other, &error));
 
-    int fds[3] = {connect_to("127.0.0.2", port), connect_to("127.0.0.1", star),
-                  socket(AF_INET6, SOCK_STREAM, 0)};
-    six.sin6_port = htons(star);
-    assert_int_equal(connect(fds[2], (struct sockaddr *)&six, sizeof(six)), 0);
-    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+    int fds[3] = {connect_to("127.0.0.2", port), connect_to("127.0.0.1", star), -1};
+    size_t count = has_ipv6() ? 3 : 2;
+    if (count == 3) {
+        fds[2] = socket(AF_INET6, SOCK_STREAM, 0);
+        six.sin6_port = htons(star);
+        assert_int_equal(connect(fds[2], (struct sockaddr *)&six, sizeof(six)), 0);
+    }
+    for (size_t i = 0; i < count; i++) {
         assert_int_equal(send(fds[i], request, strlen(request), MSG_NOSIGNAL), (ssize_t)strlen(request));
         receive_all(fds[i]);
         assert_non_null(strstr(reply, "200 OK"));
@@ -423,7 +426,7 @@ static void a_loopback_port_is_not_read_by_pages_of_names_that_mean_it(void **st
 
     (void)state;
     names_are("127.0.0.1", &no_hosts, fine, refused);
-    names_are("127.0.0.1, [::1]", &no_hosts, fine, refused);
+    names_are(has_ipv6() ? "127.0.0.1, [::1]" : "127.0.0.1, 127.0.0.2", &no_hosts, fine, refused);
 }
 
 static void a_port_that_others_reach_is_called_by_any_name_unless_they_are_listed(void **state)

