@@ -69,7 +69,7 @@ static void start_server(struct fixture *fixture, struct server *server, size_t 
                          int64_t timeout_ms)
 {
     const struct db_options database = {
-        .url = fixture->url, .threads = 2, .queue_max = 1000, .job_timeout_ms = 10000};
+        .url = fixture->url, .threads = 2, .queue_max = 1000, .job_timeout_ms = 60000};
     struct error error = {0};
     server->loop = loop_create("ids", &error);
     assert_non_null(server->loop);
@@ -375,7 +375,7 @@ static void the_next_step_is_reserved_before_it_is_needed(void **state)
     struct server *server = &fixture->servers[0];
     for (int64_t i = 0; i <= STEP / 2 + 1; i++) /* more than half a step */
         assert_int_equal(take(server, "k", 1, NULL), i);
-    int64_t until_ms = clock_monotonic_ms() + 10000;
+    int64_t until_ms = clock_monotonic_ms() + 60000;
     while (query_number(fixture, "SELECT id_value FROM t_id_gen WHERE id = 'k'") < 2 * STEP)
         assert_true(clock_monotonic_ms() < until_ms);
 }
@@ -734,7 +734,7 @@ static void who_waits_for_too_long_is_answered_and_the_numbers_are_kept(void **s
     sqlite3_close(database);
     /* The next one may have to wait for what is still reserved for the first. */
     int64_t first;
-    for (int64_t until_ms = clock_monotonic_ms() + 10000;
+    for (int64_t until_ms = clock_monotonic_ms() + 60000;
          (first = take(server, "k", 1, NULL)) == ERROR_UNAVAILABLE && clock_monotonic_ms() < until_ms;)
         ;
     assert_int_equal(first, 0);

@@ -18,7 +18,7 @@ void meta_world_start_with(struct meta_world *world, const char *one, const char
     memset(world, 0, sizeof(*world));
     fixture_create(&world->fixture);
     fixture_option(&world->fixture, "storage.paths=../data=%s/one", world->fixture.directory);
-    fixture_option(&world->fixture, "database.timeout=1s");
+    fixture_option(&world->fixture, "database.timeout=30s");
     if (one)
         fixture_option(&world->fixture, "%s", one);
     if (more)

@@ -100,7 +100,10 @@ void start_world(struct world *world, const char *more)
     fixture_create(&world->fixture);
     fixture_option(&world->fixture, "storage.paths=../data=%s/one", world->fixture.directory);
     fixture_option(&world->fixture, "storage.listen=127.0.0.1:0");
-    fixture_option(&world->fixture, "database.timeout=3s");
+    /* Longer than any disk or machine stands still; what is to take too long has a limit of its own. */
+    fixture_option(&world->fixture, "database.timeout=30s");
+    fixture_option(&world->fixture, "storage.id_timeout=60s");
+    fixture_option(&world->fixture, "storage.hang_timeout=60s");
     peer_start(&world->idserver, idserver, world);
     fixture_option(&world->fixture, "storage.idservers=%s", world->idserver.address);
     if (more)

@@ -169,7 +169,7 @@ void upkeep_world_start(struct upkeep_world *world, const char *options)
     fixture_create(&world->fixture);
     fixture_option(&world->fixture, "storage.paths=../data=%s/one", world->fixture.directory);
     fixture_option(&world->fixture, "storage.scrub_rate=0");
-    fixture_option(&world->fixture, "database.timeout=3s");
+    fixture_option(&world->fixture, "database.timeout=30s");
     add_options(&world->fixture, options);
     fixture_load(&world->fixture);
     if (!schema_apply(world->fixture.config.base.database_url, &storage_schema, NULL, &error))

@@ -33,6 +33,7 @@ struct fixture {
     char directory[64];
     char file[128];
     char url[160];
+    int64_t timeout_ms; /* of the database, for a question */
     struct loop *loop;
     struct tracker trackers[TRACKERS];
 };
@@ -109,7 +110,7 @@ static void start_tracker(struct fixture *fixture, struct tracker *tracker)
     const struct table_group_row rows[] = {{.name = "group001", .weight = 100},
                                            {.name = "group002", .weight = 100}};
     struct db_options options = {
-        .url = fixture->url, .threads = DATABASE_THREADS, .queue_max = 1000, .job_timeout_ms = 10000};
+        .url = fixture->url, .threads = DATABASE_THREADS, .queue_max = 1000, .job_timeout_ms = 60000};
     struct error error = {0};
     tracker->db = db_open(&options, &error);
     if (tracker->db == NULL)
@@ -124,17 +125,17 @@ static void start_tracker(struct fixture *fixture, struct tracker *tracker)
                                           .cache_entries = 1000,
                                           .cache_age_ms = CACHE_AGE_MS,
                                           .unknown_age_ms = CACHE_AGE_MS,
-                                          .timeout_ms = 1000};
+                                          .timeout_ms = fixture->timeout_ms};
     tracker->router = router_create(&router, &error);
     assert_non_null(tracker->router);
     configure(tracker, NULL, CACHE_AGE_MS, CACHE_AGE_MS);
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, int64_t timeout_ms)
 {
     static struct fixture fixture;
     struct error error = {0};
-    fixture = (struct fixture){0};
+    fixture = (struct fixture){.timeout_ms = timeout_ms};
     snprintf(fixture.directory, sizeof(fixture.directory), "/tmp/test_tracker_router.XXXXXX");
     if (mkdtemp(fixture.directory) == NULL)
         return -1;
@@ -148,6 +149,17 @@ static int set_up(void **state)
         start_tracker(&fixture, &fixture.trackers[i]);
     *state = &fixture;
     return 0;
+}
+
+/* Longer than any disk stands still. */
+static int set_up(void **state)
+{
+    return set_up_with(state, 60000);
+}
+
+static int set_up_impatient(void **state)
+{
+    return set_up_with(state, 1000);
 }
 
 static int tear_down(void **state)
@@ -368,7 +380,13 @@ static void an_aged_answer_is_asked_anew_and_serves_while_the_database_is_away(v
     configure(tracker, NULL, 1, 1);
     usleep(20000);
     run_sql(fixture, "UPDATE t_router SET group_name = 'group077'");
-    assert_int_equal(look_up(fixture, tracker, "alice", true, group), 0);
+    /* A database that is slow for a moment has the old answer given. */
+    for (int i = 0; i < 1000; i++) {
+        assert_int_equal(look_up(fixture, tracker, "alice", true, group), 0);
+        if (strcmp(group, "group077") == 0)
+            break;
+        usleep(20000);
+    }
     assert_string_equal(group, "group077");
     usleep(20000);
     run_sql(fixture, "ALTER TABLE t_router RENAME TO t_gone");
@@ -466,11 +484,16 @@ static void while_the_database_hangs_known_users_are_answered_and_others_refused
     begin_hanging(fixture, tracker, jobs);
     /* The first one waits a moment for the database, further ones do not. */
     assert_int_equal(router_find(tracker->router, &known, true, found, &error), ROUTER_ASK);
-    ask(fixture, tracker, &asked, "alice", true);
-    await(&asked);
-    assert_int_equal(asked.code, 0);
-    assert_string_equal(asked.group, group);
-    assert_int_equal(router_find(tracker->router, &known, true, found, &error), ROUTER_FOUND);
+    enum router_answer answer = ROUTER_ASK;
+    for (int attempt = 0; attempt < 20 && answer == ROUTER_ASK;
+         attempt++) { /* for a second, which may pass here */
+        ask(fixture, tracker, &asked, "alice", true);
+        await(&asked);
+        assert_int_equal(asked.code, 0);
+        assert_string_equal(asked.group, group);
+        answer = router_find(tracker->router, &known, true, found, &error);
+    }
+    assert_int_equal(answer, ROUTER_FOUND);
     assert_string_equal(found, group);
     ask(fixture, tracker, &asked, "bob", true);
     await(&asked);
@@ -544,7 +567,7 @@ static void groups_are_read_at_once_for_a_join_and_a_failure_takes_none_away(voi
     table_set_groups(tracker->table, NULL, 0);
     run_sql(fixture, "ALTER TABLE t_groups_info RENAME TO t_gone");
     /* An hour between readings: only questions make it read. */
-    struct groups *groups = groups_create(loop, tracker->db, tracker->table, 8, 3600000, 5000, &error);
+    struct groups *groups = groups_create(loop, tracker->db, tracker->table, 8, 3600000, 60000, &error);
     assert_non_null(groups);
     assert_true(loop_start(loop, &error));
 
@@ -608,7 +631,8 @@ int main(void)
         ROUTER_TEST(an_aged_answer_is_asked_anew_and_serves_while_the_database_is_away),
         ROUTER_TEST(a_user_of_255_arbitrary_bytes_has_a_route_of_its_own),
         ROUTER_TEST(a_row_without_a_valid_group_is_an_error_not_a_new_route),
-        ROUTER_TEST(while_the_database_hangs_known_users_are_answered_and_others_refused),
+        cmocka_unit_test_setup_teardown(while_the_database_hangs_known_users_are_answered_and_others_refused,
+                                        set_up_impatient, tear_down),
         ROUTER_TEST(groups_are_read_at_once_for_a_join_and_a_failure_takes_none_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -236,12 +236,12 @@ static void loops_share_the_places_without_losing_anybody(void **state)
         crowds[i].task.run = crowd_run;
         loop_post(group.loops[i], &crowds[i].task);
     }
-    for (int i = 0; i < 5000 && gate_waiting(gate) < 3 * WAITERS; i++)
+    for (int i = 0; i < 20000 && gate_waiting(gate) < 3 * WAITERS; i++)
         usleep(1000);
     assert_int_equal(gate_waiting(gate), 3 * WAITERS);
     for (int i = 0; i < 4; i++)
         leave(gate);
-    for (int i = 0; i < 5000; i++) {
+    for (int i = 0; i < 20000; i++) {
         if (atomic_load(&crowds[0].entered) + atomic_load(&crowds[1].entered) +
                 atomic_load(&crowds[2].entered) ==
             3 * WAITERS)

@@ -187,7 +187,7 @@ static int set_up_with(void **state, bool many)
     assert_int_equal(fclose(file), 0);
     snprintf(url, sizeof(url), "sqlite:%s", path);
     fixture->db = db_open(
-        &(struct db_options){.url = url, .threads = 4, .queue_max = 100, .job_timeout_ms = 5000}, &error);
+        &(struct db_options){.url = url, .threads = 4, .queue_max = 100, .job_timeout_ms = 60000}, &error);
     assert_non_null(fixture->db);
     assert_int_equal(db_run_wait(fixture->db, &create), DB_OK);
     fixture->loop = loop_create("batch", &error);

@@ -282,7 +282,7 @@ static void a_file_that_cannot_be_removed_keeps_its_row_until_it_can(void **stat
     assert_int_equal(upkeep_status_of(&world, "two"), META_STATE_PURGING);
     upkeep_hooks.unlink_before = NULL;
     usleep(200000); /* the store path is looked at again after the error */
-    for (int i = 0; i < 50 && upkeep_status_of(&world, "two") != -1; i++) {
+    for (int i = 0; i < 1000 && upkeep_status_of(&world, "two") != -1; i++) {
         turn(&world, &keeper);
         usleep(20000);
     }

@@ -149,7 +149,7 @@ static void a_rate_is_kept_and_a_pause_is_followed_by_no_burst(void **state)
     keeper_reload(&keeper, &world.fixture.config);
     begin_ms = clock_monotonic_ms();
     assert_true(keeper_throttle(&keeper, INT64_C(1000000000)));
-    assert_true(clock_monotonic_ms() - begin_ms < 5000);
+    assert_true(clock_monotonic_ms() - begin_ms < 60000); /* and not 1,000 s */
     end(&world, &keeper);
 }
 
@@ -229,7 +229,7 @@ static void the_thread_does_all_of_it_and_gives_the_lease_up_at_its_end(void **s
     assert_int_equal(upkeep_number(&world, "SELECT digest <> '' FROM t_file_02 WHERE id = 'kept'"), 1);
     upkeep_reload(upkeep, &world.fixture.config);
     assert_int_equal(upkeep_trash_bytes(upkeep), 0);
-    assert_true(upkeep_end(upkeep, 5000));
+    assert_true(upkeep_end(upkeep, 20000));
     assert_int_equal(upkeep_number(&world, "SELECT owner = '' FROM t_lease WHERE name = 'upkeep/group001'"),
                      1);
     upkeep_destroy(upkeep);
@@ -255,7 +255,7 @@ static void a_clean_up_that_waits_for_a_person_is_a_concern(void **state)
         usleep(10000);
     upkeep_concern(upkeep, reason, sizeof(reason));
     assert_non_null(strstr(reason, "--confirm-leftovers"));
-    assert_true(upkeep_end(upkeep, 5000));
+    assert_true(upkeep_end(upkeep, 20000));
     upkeep_destroy(upkeep);
     upkeep_world_end(&world);
 }
@@ -299,7 +299,7 @@ static void a_lease_that_waits_for_the_database_says_so_too(void **state)
     upkeep_member_start(&world, &keeper, NULL, 0); /* without a chore it is the lease alone that asks */
     upkeep_sql(&world, "BEGIN IMMEDIATE");
     assert_int_equal(pthread_create(&thread, NULL, turn_once, &keeper), 0);
-    for (int i = 0; i < 200 && !(asks = keeper_asks(&keeper)); i++)
+    for (int i = 0; i < 3000 && !(asks = keeper_asks(&keeper)); i++)
         usleep(10000);
     upkeep_sql(&world, "COMMIT");
     assert_int_equal(pthread_join(thread, NULL), 0);
