@@ -94,8 +94,7 @@ enum fence_outcome fence_give_back(const struct fence_step *step, const char *he
         return outcome;
     bool fine = store_scan_give_back(step->path, held, step->name, &why);
     CRASH_POINT("fence-given-back");
-    if (fine)
-        return FENCE_DONE;
-    *error = why;
-    return why.code == ERROR_EXISTS ? FENCE_SHUT : FENCE_FAILED;
+    if (!fine && why.code != ERROR_EXISTS)
+        *error = why;
+    return fine ? FENCE_DONE : FENCE_SHUT;
 }

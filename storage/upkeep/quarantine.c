@@ -42,6 +42,7 @@ struct giving {
     struct upkeep_row row;
     struct partial_row partial;
     bool has_row, holds; /* HOLDS: ROW or PARTIAL says that a file like this one is there */
+    bool unread;         /* its bytes could not be compared */
     bool fine;
     struct error *error;
 };
@@ -142,6 +143,7 @@ static bool compare_bytes(struct giving *giving, bool *same)
     }
     if (fine)
         wrong = read_back_wrong(&back, row);
+    giving->unread = !fine;
     *same = fine && !wrong;
     if (!*same)
         log_error(ROOM, "%s of file %s is missing, and %s cannot take its place: %s", row->file_path,
@@ -174,11 +176,11 @@ static bool give_back(struct giving *giving)
     if (giving->has_row && giving->row.row.stat.has_digest && !compare_bytes(giving, &same))
         return false;
     enum fence_outcome outcome = same ? fence_give_back(&step, one->name, &why) : FENCE_SHUT;
-    if (outcome == FENCE_FAILED && why.code == ERROR_CANCELLED) {
+    if (outcome == FENCE_FAILED) {
         *giving->error = why;
         return false;
     }
-    if (outcome == FENCE_FAILED)
+    if (why.code != ERROR_NONE)
         log_error(ROOM, "%s has a row again, but cannot be moved back from %s: %s", one->file_path, one->name,
                   why.text);
     if (outcome != FENCE_DONE)
@@ -201,24 +203,30 @@ static bool end_batch(struct giving *giving)
     return true;
 }
 
-static bool giving_add(struct giving *giving, const char *name)
+/* HELD becomes what lies in quarantine as NAME. PLACE_IS_FREE: it has a place, and nothing lies there. */
+static bool look_at_place(struct giving *giving, const char *name, struct held *held, bool *place_is_free)
 {
-    struct held *held = &giving->batch[giving->count];
     struct store_scan_look look;
-    char place[PATH_TEXT_SIZE];
-    if (!quarantine_place(name, place))
+    *place_is_free = false;
+    if (!quarantine_place(name, held->place))
         return true;
-    if (!keeper_throttle(giving->keeper, QUARANTINE_ENTRY_COST))
-        return error_set(giving->error, ERROR_CANCELLED, "interrupted");
-    if (!store_scan_look(giving->path, place, &look, giving->error))
+    if (!store_scan_look(giving->path, held->place, &look, giving->error))
         return false;
-    if (look.found)
-        return true;
     held->named = false;
     snprintf(held->name, sizeof(held->name), STORE_QUARANTINE "/%.200s", name);
-    snprintf(held->file_path, sizeof(held->file_path), "%s/%s", store_path_key(giving->path), place);
-    memcpy(held->place, place, sizeof(held->place));
-    giving->count++;
+    snprintf(held->file_path, sizeof(held->file_path), "%s/%s", store_path_key(giving->path), held->place);
+    *place_is_free = !look.found;
+    return true;
+}
+
+static bool giving_add(struct giving *giving, const char *name)
+{
+    bool place_is_free;
+    if (!keeper_throttle(giving->keeper, QUARANTINE_ENTRY_COST))
+        return error_set(giving->error, ERROR_CANCELLED, "interrupted");
+    if (!look_at_place(giving, name, &giving->batch[giving->count], &place_is_free))
+        return false;
+    giving->count += place_is_free ? 1 : 0;
     return giving->count < UPKEEP_NAMES_MAX || end_batch(giving);
 }
 
@@ -229,15 +237,25 @@ static bool on_held(void *argument, const char *name)
     return giving->fine;
 }
 
+static struct giving *giving_create(struct keeper *keeper, bool out_of_service, struct error *error)
+{
+    struct giving *giving = calloc(1, sizeof(*giving));
+    if (!giving) {
+        error_set(error, ERROR_UNAVAILABLE, "no memory for a look at the quarantine");
+        return NULL;
+    }
+    giving->keeper = keeper;
+    giving->out_of_service = out_of_service;
+    giving->fine = true;
+    giving->error = error;
+    return giving;
+}
+
 bool quarantine_give_back(struct keeper *keeper, bool out_of_service, struct error *error)
 {
     const struct store *store = keeper->storage->store;
-    struct giving *giving = calloc(1, sizeof(*giving));
-    if (!giving)
-        return error_set(error, ERROR_UNAVAILABLE, "no memory for a look at the quarantine");
-    *giving =
-        (struct giving){.keeper = keeper, .out_of_service = out_of_service, .fine = true, .error = error};
-    bool fine = true;
+    struct giving *giving = giving_create(keeper, out_of_service, error);
+    bool fine = giving != NULL;
     for (size_t i = 0; fine && i < store_count(store); i++) {
         giving->path = store_at(store, i);
         fine = store_scan_read(giving->path, STORE_QUARANTINE, on_held, giving, error) && giving->fine &&
@@ -255,9 +273,31 @@ struct expiry {
     const char *directory, *beginning;
     int64_t now, age; /* seconds */
     int64_t removed, files, bytes;
+    struct giving *giving; /* to ask who wants what is old */
     bool fine;
     struct error *error;
 };
+
+/* Does a row say that the file is there? Then it could not be moved back, or the row has come since, or it is marked and a scrub will move
+ * the file, unless that is what was put aside as wrong. */
+static bool quarantine_is_wanted(struct giving *giving, const char *name, const struct store_scan_look *look,
+                                 bool *wanted)
+{
+    bool place_is_free, same;
+    giving->one = &giving->batch[0];
+    giving->look = *look;
+    giving->holds = false;
+    if (!look_at_place(giving, name, giving->one, &place_is_free) ||
+        (place_is_free && !giving_ask(giving, holds_run)))
+        return false;
+    *wanted = giving->holds;
+    if (!giving->holds || !giving->has_row || !meta_state_is_damaged(giving->row.row.state))
+        return true;
+    if (!compare_bytes(giving, &same))
+        return false;
+    *wanted = same || giving->unread;
+    return true;
+}
 
 /* What is old stays old: another holder of the lease may have removed it, but nobody can have made it younger. */
 static bool quarantine_expire_one(struct expiry *expiry, const char *name)
@@ -271,7 +311,10 @@ static bool quarantine_expire_one(struct expiry *expiry, const char *name)
         return false;
     if (!look.found || !look.regular)
         return true;
-    if (expiry->now - look.moved <= expiry->age) {
+    bool wanted = false, old = expiry->now - look.moved > expiry->age;
+    if (old && !quarantine_is_wanted(expiry->giving, name, &look, &wanted))
+        return false;
+    if (!old || wanted) {
         expiry->files++;
         expiry->bytes += look.size;
         return true;
@@ -302,25 +345,36 @@ static bool expire(struct expiry *expiry, const char *directory, const char *beg
     return store_scan_read(expiry->path, directory, on_entry, expiry, expiry->error) && expiry->fine;
 }
 
+/* Of one store path. */
+static bool expire_all(struct expiry *expiry)
+{
+    const struct storage_config *config = expiry->keeper->config;
+    if (!expire(expiry, ".", ".trial-", config->leftover_age_ms / 1000))
+        return false;
+    expiry->files = expiry->bytes = expiry->removed = 0;
+    bool fine = expire(expiry, STORE_QUARANTINE, "", config->quarantine_keep_ms / 1000);
+    metric_add(expiry->keeper->metrics.quarantine_removed, expiry->removed);
+    return fine;
+}
+
 bool quarantine_expire(struct keeper *keeper, int64_t now, struct error *error)
 {
     const struct store *store = keeper->storage->store;
-    const struct storage_config *config = keeper->config;
     int64_t files = 0, bytes = 0;
-    if (!quarantine_give_back(keeper, false, error))
-        return false;
-    for (size_t i = 0; i < store_count(store); i++) {
-        struct expiry expiry = {.keeper = keeper, .path = store_at(store, i), .now = now, .error = error};
-        if (!expire(&expiry, ".", ".trial-", config->leftover_age_ms / 1000))
-            return false;
-        expiry.files = expiry.bytes = expiry.removed = 0;
-        bool fine = expire(&expiry, STORE_QUARANTINE, "", config->quarantine_keep_ms / 1000);
-        metric_add(keeper->metrics.quarantine_removed, expiry.removed);
-        if (!fine)
-            return false;
+    struct giving *giving = NULL;
+    bool fine =
+        quarantine_give_back(keeper, false, error) && (giving = giving_create(keeper, true, error)) != NULL;
+    for (size_t i = 0; fine && i < store_count(store); i++) {
+        giving->path = store_at(store, i);
+        struct expiry expiry = {
+            .keeper = keeper, .path = giving->path, .now = now, .giving = giving, .error = error};
+        fine = expire_all(&expiry);
         files += expiry.files;
         bytes += expiry.bytes;
     }
+    free(giving);
+    if (!fine)
+        return false;
     metric_set(keeper->metrics.quarantine_files, files);
     metric_set(keeper->metrics.quarantine_bytes, bytes);
     return true;

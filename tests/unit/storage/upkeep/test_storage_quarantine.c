@@ -220,13 +220,17 @@ static int change_at_read(struct upkeep_world *world)
         fake_clock_pass(&world->clock, 23000);
     else if (what_happens == 2)
         upkeep_file(world, 600, 4, place); /* somebody puts a copy there */
+    else if (what_happens == 5)
+        upkeep_sql(world, "DROP TABLE IF EXISTS t_file_02");
     return what_happens == 3 ? EIO : 0;
 }
 
 static void it_is_moved_only_while_row_place_and_lease_are_as_they_were(void **state)
 {
     (void)state;
-    for (what_happens = 0; what_happens < 5; what_happens++) {
+    static const int codes[] = {ERROR_NONE, ERROR_CANCELLED, ERROR_NONE,
+                                ERROR_NONE, ERROR_NONE,      ERROR_GENERAL};
+    for (what_happens = 0; what_happens < (int)ARRAY_SIZE(codes); what_happens++) {
         struct upkeep_world world;
         struct keeper keeper;
         struct error error = {0};
@@ -234,8 +238,8 @@ static void it_is_moved_only_while_row_place_and_lease_are_as_they_were(void **s
         hold_with_row(&world, 600, 4, digest_of_four());
         upkeep_hooks.read_before = change_at_read;
         bool fine = quarantine_give_back(&keeper, false, &error);
-        assert_true(fine == (what_happens != 1));
-        assert_int_equal(error.code, fine ? ERROR_NONE : ERROR_CANCELLED);
+        assert_int_equal(error.code, codes[what_happens]);
+        assert_true(fine == (error.code == ERROR_NONE));
         assert_int_equal(upkeep_hooks.renames, what_happens == 4 ? 1 : 0);
         assert_int_equal(upkeep_quarantined(&world), what_happens == 4 ? 0 : 1);
         upkeep_hooks.read_before = NULL;
@@ -265,6 +269,67 @@ static void one_that_cannot_be_moved_does_not_hold_the_others(void **state)
     expire(&keeper);
     assert_int_equal(upkeep_quarantined(&world), 1);
     assert_int_equal(metric_value(keeper.metrics.quarantine_given_back) - before, 2);
+    end(&world, &keeper);
+}
+
+static int refuse_every_rename(struct upkeep_world *world, const char *from, const char *to)
+{
+    (void)world;
+    (void)from;
+    (void)to;
+    return EROFS;
+}
+
+static int fail_reading(struct upkeep_world *world)
+{
+    (void)world;
+    return EIO;
+}
+
+/* The row comes when it was found to be old. */
+static void add_row_late(struct upkeep_world *world, const char *name)
+{
+    if (strncmp(name, ".quarantine/", 12) == 0 && strstr(name, UPKEEP_OLD "_064.0")) {
+        upkeep_hooks.look_before = NULL;
+        upkeep_row(world, "late", 612, 4, NULL);
+    }
+}
+
+static void what_a_row_wants_is_kept_whatever_its_age(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    struct error error = {0};
+    char place[PATH_TEXT_SIZE];
+    (void)state;
+    start(&world, &keeper, "storage.quarantine_keep=1d");
+    hold_with_row(&world, 600, 4, NULL);
+    hold_with_row(&world, 601, 4, digest_of_four());
+    hold(&world, 602, 0);
+    partial(&world, 602, 4, 0);
+    hold(&world, 612, 0);
+    hold(&world, 620, 0); /* no row */
+    hold_with_row(&world, 621, 4, "status = 3");
+    hold_with_row(&world, 622, 4, NULL);
+    upkeep_file(&world, 622, 4, place); /* there is another one in its place */
+    hold_with_row(&world, 623, 4, digest_of_four());
+    hold_with_row(&world, 624, 4, OTHER_DIGEST);
+    upkeep_sql(&world, "UPDATE t_file_02 SET status = 3 WHERE id IN ('file623', 'file624')");
+    upkeep_hooks.rename_before = refuse_every_rename;
+    upkeep_hooks.read_before = fail_reading;
+    upkeep_hooks.look_before = add_row_late;
+    expire(&keeper);
+    upkeep_hooks.rename_before = NULL;
+    upkeep_hooks.read_before = NULL;
+    assert_int_equal(upkeep_quarantined(&world), 6);
+    assert_int_equal(metric_value(keeper.metrics.quarantine_files), 6);
+    expire(&keeper);
+    for (int64_t value = 600; value < 603; value++)
+        assert_true(upkeep_there(&world, value));
+    assert_true(upkeep_there(&world, 612));
+    assert_int_equal(upkeep_quarantined(&world), 1);
+    assert_true(quarantine_give_back(&keeper, true, &error));
+    assert_true(upkeep_there(&world, 623));
     end(&world, &keeper);
 }
 
@@ -373,6 +438,7 @@ int main(void)
         cmocka_unit_test(what_has_a_row_is_given_back_and_not_removed),
         cmocka_unit_test(it_is_moved_only_while_row_place_and_lease_are_as_they_were),
         cmocka_unit_test(one_that_cannot_be_moved_does_not_hold_the_others),
+        cmocka_unit_test(what_a_row_wants_is_kept_whatever_its_age),
         cmocka_unit_test(while_the_database_does_not_answer_nothing_is_removed),
         cmocka_unit_test(quarantine_is_measured_whole_and_expires_whole),
         cmocka_unit_test(without_the_lease_nothing_more_is_removed),
