@@ -249,15 +249,16 @@ static void unlist_lookup(struct meta *meta, struct meta_lookup *lookup)
 }
 
 /* In one step with letting nobody join any more, so that of two look-ups the later one has the last word. What is in memory goes
- * in any case: it may be older than this answer, and whoever gets this one is to see nothing older afterwards. */
+ * in any case: it may be older than this answer, and whoever gets this one is to see nothing older afterwards. So may be the answer of the
+ * look-up that has overtaken this one, if the database was quicker with it: then neither is remembered. */
 static void learn_row(struct meta *meta, struct meta_lookup *lookup)
 {
     pthread_mutex_lock(&meta->mutex);
     unlist_lookup(meta, lookup);
     bool recent = clock_monotonic_ms() - lookup->asked_ms < LEARN_MS;
-    if (lookup->job.result == DB_OK && recent)
+    if (lookup->job.result == DB_OK && recent && !lookup->overtaken)
         row_cache_learn(meta->cache, &lookup->key, lookup->epoch,
-                        lookup->found && !lookup->overtaken ? meta_row_kept(meta, &lookup->row) : NULL);
+                        lookup->found ? meta_row_kept(meta, &lookup->row) : NULL);
     else if (lookup->job.result == DB_OK)
         row_cache_changed(meta->cache, &lookup->key);
     pthread_mutex_unlock(&meta->mutex);

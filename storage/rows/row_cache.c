@@ -121,6 +121,8 @@ void row_cache_learn(struct row_cache *cache, const struct row_key *key, uint64_
     pthread_mutex_lock(&group->mutex);
     if (*now == epoch)
         put_row(cache, key, row);
+    else
+        remove_row(cache, key);
     pthread_mutex_unlock(&group->mutex);
 }
 
@@ -148,9 +150,10 @@ void row_cache_added(struct row_cache *cache, const struct row_key *key, uint64_
                      const struct meta_row *row)
 {
     uint64_t *now;
+    struct cached_row learned;
     struct epoch_group *group = row_group(cache, key, &now);
     pthread_mutex_lock(&group->mutex);
-    if (*now == epoch)
+    if (*now == epoch && !cache_get(cache->cache, key->bytes, key->size, &learned))
         put_row(cache, key, row);
     else
         remove_row(cache, key);

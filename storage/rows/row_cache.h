@@ -43,7 +43,7 @@ void row_cache_missed(struct row_cache *cache);
 uint64_t row_cache_epoch(struct row_cache *cache, const struct row_key *key);
 
 /* The database said so to a question that was asked in EPOCH: ROW (of this server's group), or NULL for a row
- * that is not there or not ours. Ignored where the epoch has moved. */
+ * that is not there or not ours. Where the epoch has moved nobody knows which is older, this or what is in memory: nothing is kept. */
 void row_cache_learn(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
                      const struct meta_row *row);
 
@@ -55,7 +55,7 @@ void row_cache_changed(struct row_cache *cache, const struct row_key *key);
 void row_cache_outdated(struct row_cache *cache, const struct row_key *key);
 
 /* What row_cache_changed() does, for a row that was added by a job that began in EPOCH: ROW is kept where nobody else has
- * changed the row since. */
+ * changed the row since, nor learned what may have become of it meanwhile. */
 void row_cache_added(struct row_cache *cache, const struct row_key *key, uint64_t epoch,
                      const struct meta_row *row);
 

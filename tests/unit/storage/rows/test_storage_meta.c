@@ -839,10 +839,79 @@ static void what_is_older_than_an_answer_is_not_served_after_it(void **state)
     assert_false(meta_find_cached(world.meta, &key, &row));
     sem_post(&hold.go);
     asked_wait(&later);
-    assert_true(meta_find_cached(world.meta, &key, &row));
-    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
+    assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_DELETED);
     meta_world_end(&world);
     loop_destroy(slow);
+}
+
+/* A look-up that the database is asked for once more, and which is held until SEMAPHORES[1] says that it may. */
+static void ask_and_hold(struct meta_world *world, struct asked *asked, const struct proto_file_key *key,
+                         sem_t semaphores[2])
+{
+    sem_init(&semaphores[0], 0, 0);
+    sem_init(&semaphores[1], 0, 0);
+    lossy_db_arm(&(struct lossy_db){.beginning = "SELECT id",
+                                    .reports = true,
+                                    .result = DB_TRANSIENT,
+                                    .meanwhile = wait_for_lookup_run,
+                                    .argument = semaphores});
+    asked_find(world, asked, key, false);
+    while (sem_wait(&semaphores[0]) != 0)
+        ;
+}
+
+/* The database was quicker with the later one of two look-ups, whose answer is heard last. */
+static void what_the_database_said_earlier_is_not_served_after_what_it_said_later(void **state)
+{
+    static struct asked early, later;
+    struct meta_world world;
+    struct held_loop hold;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1"), other = meta_world_key("alice", "file2");
+    sem_t semaphores[2];
+    (void)state;
+    meta_world_start(&world, "storage.cache_age=60s");
+    struct loop *slow = loop_fresh();
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    ask_and_hold(&world, &early, &key, semaphores);
+    memset(&later, 0, sizeof(later));
+    later.world = &world;
+    later.find = (struct meta_find){.key = key, .loop = slow, .done = asked_on_find, .fresh = true};
+    hold_loop(slow, &hold);
+    asked_run_find(&later);
+    assert_int_equal(rows_find(&world, &other, NULL), META_ABSENT); /* by the thread that has looked for it */
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    sem_post(&semaphores[1]);
+    asked_wait(&early);
+    assert_int_equal(early.find.row.stat.status, PROTO_FILE_DELETED);
+    sem_post(&hold.go);
+    asked_wait(&later);
+    assert_int_equal(later.find.row.stat.status, PROTO_FILE_NORMAL);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    lossy_db_arm(NULL);
+    meta_world_end(&world);
+    loop_destroy(slow);
+}
+
+/* Its row is added, and deleted by another member, while a look-up is under way. */
+static void what_was_added_here_is_not_served_after_what_became_of_it(void **state)
+{
+    static struct asked asked;
+    struct meta_world world;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    sem_t semaphores[2];
+    (void)state;
+    meta_world_start(&world, "storage.cache_age=60s");
+    ask_and_hold(&world, &asked, &key, semaphores);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    sem_post(&semaphores[1]);
+    asked_wait(&asked);
+    assert_int_equal(asked.find.row.stat.status, PROTO_FILE_DELETED);
+    assert_true(!meta_find_cached(world.meta, &key, &row) || row.stat.status == PROTO_FILE_DELETED);
+    lossy_db_arm(NULL);
+    meta_world_end(&world);
 }
 
 /* An answer that took long is not remembered, but nor does what was in memory before outlive it. */
@@ -943,6 +1012,40 @@ static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **stat
     loop_do(slow, asked_run_insert, &upload);
     assert_int_equal(sem_wait(&committed), 0);
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
+    sem_post(&hold.go);
+    asked_wait(&upload);
+    lossy_db_arm(NULL);
+    assert_int_equal(upload.insert.outcome, META_INSERTED);
+    assert_false(meta_find_cached(world.meta, &key, &row));
+    meta_world_end(&world);
+    loop_destroy(slow);
+}
+
+/* Another member has deleted it, and somebody was told so here, before its upload hears that it was added. */
+static void a_row_that_was_deleted_elsewhere_is_not_cached_by_its_upload(void **state)
+{
+    static struct asked upload;
+    struct meta_world world;
+    struct held_loop hold;
+    sem_t committed;
+    struct meta_row row;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, "storage.cache_age=60s");
+    struct loop *slow = loop_fresh();
+    memset(&upload, 0, sizeof(upload));
+    upload.world = &world;
+    rows_fill_insert(&world, &upload.insert, &key, 5, 77, "");
+    sem_init(&committed, 0, 0);
+    hold.reached = &committed;
+    upload.insert.loop = hold.loop = slow;
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "COMMIT", .runs = true, .meanwhile = hold_before_the_answer, .argument = &hold});
+    loop_do(slow, asked_run_insert, &upload);
+    assert_int_equal(sem_wait(&committed), 0);
+    meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
+    assert_int_equal(rows_find(&world, &key, &row), META_DONE);
+    assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
     sem_post(&hold.go);
     asked_wait(&upload);
     lossy_db_arm(NULL);
@@ -1679,9 +1782,12 @@ int main(void)
         cmocka_unit_test(a_look_up_that_is_under_way_for_long_is_neither_joined_nor_remembered),
         cmocka_unit_test(of_two_look_ups_the_older_one_is_never_cached),
         cmocka_unit_test(what_is_older_than_an_answer_is_not_served_after_it),
+        cmocka_unit_test(what_the_database_said_earlier_is_not_served_after_what_it_said_later),
+        cmocka_unit_test(what_was_added_here_is_not_served_after_what_became_of_it),
         cmocka_unit_test(a_slow_answer_is_not_remembered_nor_is_what_is_older),
         cmocka_unit_test(of_two_changes_the_older_one_is_never_cached),
         cmocka_unit_test(a_row_that_was_deleted_since_is_not_cached_by_its_upload),
+        cmocka_unit_test(a_row_that_was_deleted_elsewhere_is_not_cached_by_its_upload),
         cmocka_unit_test(a_row_that_was_deleted_before_is_not_cached_as_it_was_added),
         cmocka_unit_test(deletions_and_restorations_at_once_leave_the_cache_right),
         cmocka_unit_test(a_change_whose_answer_was_lost_knows_its_own),
