@@ -82,8 +82,9 @@ static enum db_result named_run(struct db_job *job, struct db_connection *connec
 }
 
 /* Its row, which was marked when the file was missing or wrong, shows by the digest whether this is the right one. */
-static bool row_wants(const struct giving *giving, const struct meta_row *row)
+static bool row_wants(void *argument, const struct meta_row *row)
 {
+    const struct giving *giving = argument;
     if (row->path != giving->path || (row->stat.size >= 0 && row->stat.size != giving->look.size))
         return false;
     if (meta_state_is_damaged(row->state))
@@ -99,10 +100,9 @@ static enum db_result row_holds(void *argument, struct db_connection *connection
     const struct store *store = keeper->storage->store;
     const char *group = keeper->config->group, *file_path = giving->one->file_path;
     bool found = false;
-    enum db_result result =
-        upkeep_sql_holder(connection, store, group, file_path, &giving->row, &found, error);
+    enum db_result result = upkeep_sql_holder(connection, store, group, file_path, row_wants, giving,
+                                              &giving->row, &found, holds, error);
     giving->has_row = found;
-    *holds = found && row_wants(giving, &giving->row.row);
     if (result != DB_OK || found)
         return result;
     result = partial_sql_holder(connection, store, group, file_path, &giving->partial, &found, error);

@@ -84,7 +84,7 @@ static const char *const named_sql[TABLE_HASH_TABLES] = FOR_EACH_TABLE("SELECT f
 static const char named_partial_sql[] = "SELECT file_path FROM t_partial" NAMED;
 static const char *const holder_sql[TABLE_HASH_TABLES] =
     FOR_EACH_TABLE("SELECT " META_SQL_COLUMNS ", row_id FROM ",
-                   " WHERE file_path = ? AND (status IS NULL OR status <> 2) AND " OURS " LIMIT 1");
+                   " WHERE file_path = ? AND (status IS NULL OR status <> 2) AND " OURS);
 
 struct reading {
     const struct store *store;
@@ -379,17 +379,36 @@ enum db_result upkeep_sql_named(struct db_connection *connection, const char *co
     return result;
 }
 
+struct holder_reading {
+    struct row_reading one;
+    bool (*wants)(void *argument, const struct meta_row *row);
+    void *argument;
+    bool any, wanted;
+};
+
+static bool on_holder(void *argument, const struct db_value *columns, size_t count)
+{
+    struct holder_reading *reading = argument;
+    (void)on_one_row(&reading->one, columns, count);
+    reading->any = reading->any || reading->one.found;
+    reading->wanted = reading->one.found && reading->wants(reading->argument, &reading->one.row->row);
+    return !reading->wanted;
+}
+
 enum db_result upkeep_sql_holder(struct db_connection *connection, const struct store *store,
-                                 const char *group, const char *file_path, struct upkeep_row *row,
-                                 bool *found, struct error *error)
+                                 const char *group, const char *file_path,
+                                 bool (*wants)(void *argument, const struct meta_row *row), void *argument,
+                                 struct upkeep_row *row, bool *any, bool *wanted, struct error *error)
 {
     const struct db_value parameters[] = {db_text(file_path), db_text(group)};
-    struct row_reading reading = {.store = store, .row = row};
+    struct holder_reading reading = {
+        .one = {.store = store, .row = row}, .wants = wants, .argument = argument};
     enum db_result result = DB_OK;
-    for (; result == DB_OK && !reading.found && reading.table < TABLE_HASH_TABLES; reading.table++)
-        result = db_query(connection, holder_sql[reading.table], parameters, ARRAY_SIZE(parameters),
-                          on_one_row, &reading, error);
-    *found = result == DB_OK && reading.found;
+    for (; result == DB_OK && !reading.wanted && reading.one.table < TABLE_HASH_TABLES; reading.one.table++)
+        result = db_query(connection, holder_sql[reading.one.table], parameters, ARRAY_SIZE(parameters),
+                          on_holder, &reading, error);
+    *any = result == DB_OK && reading.any;
+    *wanted = result == DB_OK && reading.wanted;
     return result;
 }
 

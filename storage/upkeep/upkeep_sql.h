@@ -86,10 +86,13 @@ MUST_CHECK enum db_result upkeep_sql_named(struct db_connection *connection, con
                                            size_t count, void (*path)(void *argument, const char *file_path),
                                            void *argument, struct error *error);
 
-/* A row of GROUP or of no group that has FILE_PATH, in any state but being purged. */
+/* ANY: rows of GROUP or of no group have FILE_PATH, in a state other than being purged. ROW: the first one that WANTS (its file), where
+ * WANTED; rows of no group may be another group's. */
 MUST_CHECK enum db_result upkeep_sql_holder(struct db_connection *connection, const struct store *store,
-                                            const char *group, const char *file_path, struct upkeep_row *row,
-                                            bool *found, struct error *error);
+                                            const char *group, const char *file_path,
+                                            bool (*wants)(void *argument, const struct meta_row *row),
+                                            void *argument, struct upkeep_row *row, bool *any, bool *wanted,
+                                            struct error *error);
 
 struct upkeep_trash {
     int64_t files, bytes;

@@ -114,6 +114,24 @@ static void a_file_goes_back_if_a_row_says_that_it_is_there(void **state)
     end(&world, &keeper);
 }
 
+/* Two groups of the predecessor may have used the same path for two files. */
+static void of_two_rows_one_that_fits_is_enough(void **state)
+{
+    struct upkeep_world world;
+    struct keeper keeper;
+    (void)state;
+    start(&world, &keeper, NULL);
+    for (int64_t value = 600; value < 602; value++)
+        hold(&world, value, 0);
+    upkeep_row(&world, "another groups", 600, 5, "group_name = ''");
+    upkeep_row(&world, "ours", 600, 4, "group_name = ''");
+    upkeep_row(&world, "also ours", 601, 4, "group_name = ''");
+    upkeep_row(&world, "also another groups", 601, 5, "group_name = ''");
+    expire(&keeper);
+    assert_true(upkeep_there(&world, 600) && upkeep_there(&world, 601));
+    end(&world, &keeper);
+}
+
 /* Its row was marked while it was away; what is wrong stays where it is. */
 static void a_file_of_a_marked_row_goes_back_when_its_digest_says_so(void **state)
 {
@@ -432,6 +450,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_goes_back_if_a_row_says_that_it_is_there),
+        cmocka_unit_test(of_two_rows_one_that_fits_is_enough),
         cmocka_unit_test(a_file_of_a_marked_row_goes_back_when_its_digest_says_so),
         cmocka_unit_test(it_is_found_among_many),
         cmocka_unit_test(a_partial_upload_gets_its_bytes_back),
