@@ -442,12 +442,12 @@ static void stop_and_free(struct db *db, bool keeper)
     while ((job = take_job(db)))
         expire_job(db, job);
     pthread_mutex_unlock(&db->lock);
-    for (size_t i = 0; i < db->thread_count; i++) {
+    for (size_t i = 0; i < db->thread_count; i++)
         pthread_join(db->threads[i].thread, NULL);
-        pthread_cond_destroy(&db->threads[i].wake);
-    }
     if (keeper)
         pthread_join(db->keeper, NULL);
+    for (size_t i = 0; i < db->thread_count; i++) /* none is left that could signal it */
+        pthread_cond_destroy(&db->threads[i].wake);
     pthread_cond_destroy(&db->keep);
     pthread_mutex_destroy(&db->lock);
     db_shared_destroy(&db->shared);

@@ -296,10 +296,10 @@ bool workers_destroy(struct workers *workers, int64_t timeout_ms)
                   workers->name, atomic_load(&workers->running), (long long)workers_oldest_ms(workers));
         return false;
     }
-    for (size_t i = 0; i < workers->started; i++) {
+    for (size_t i = 0; i < workers->started; i++)
         ASSERT(pthread_join(workers->threads[i].thread, NULL) == 0);
+    for (size_t i = 0; i < workers->started; i++) /* none is left that could signal it */
         pthread_cond_destroy(&workers->threads[i].wake);
-    }
     pthread_cond_destroy(&workers->ended);
     pthread_mutex_destroy(&workers->mutex);
     free(workers);
