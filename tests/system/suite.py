@@ -1,5 +1,6 @@
 """Starts real daemons in a private directory on free ports, and ends exactly those."""
 import fcntl
+import http.client
 import json
 import os
 import pathlib
@@ -29,7 +30,7 @@ def end_session(process):
     """Ends a process that leads a session of its own, with its children: browsers have many."""
     try:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(10)
+        process.wait(10 * PATIENCE)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -64,13 +65,27 @@ def bindable(ports):
     return True
 
 
+def listening_ports():
+    """Those outside of the range from which the kernel takes the ports of outgoing connections, so that none of those is in the
+    way when a daemon binds later, or binds again. A machine whose range leaves too few has no better ones than the usual."""
+    low, high = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    for first, last in ((10000, 32000), (2000, 65000)):
+        outside = [port for port in range(first, last) if not low <= port <= high]
+        if len(outside) > 5000:
+            return outside
+    return list(range(10000, 32000))
+
+
+PORTS = listening_ports()
+PORTS_SET = set(PORTS)
+
+
 def port_block(count):
-    """The first of COUNT ports in a row that are free, and reserved for this process as long as it lives. They lie outside
-    of the range from which the kernel takes the ports of outgoing connections, so that none of those is in the way when
-    a daemon binds later, or binds again."""
+    """The first of COUNT ports in a row that are free, and reserved for this process as long as it lives."""
     for _ in range(5000):
-        base = random.randrange(10000, 32000 - count)
-        if bindable(range(base, base + count)) and all(reserve(port) for port in range(base, base + count)):
+        base = random.choice(PORTS)
+        block = range(base, base + count)
+        if PORTS_SET.issuperset(block) and bindable(block) and all(reserve(port) for port in block):
             return base
     raise RuntimeError(f"no {count} free ports in a row; {len(RESERVED)} are reserved by this process")
 
@@ -84,12 +99,12 @@ PATIENCE = float(os.environ.get("REEL_PATIENCE", "4"))  # a busy machine is no f
 
 
 def wait_for(condition, seconds=20, what="the condition"):
-    """What CONDITION says once it is true. SECONDS are those of a calm machine."""
+    """What CONDITION says once it is true; while it fails it is not. SECONDS are those of a calm machine."""
     end = time.monotonic() + PATIENCE * seconds
     while True:
         try:
             value = condition()
-        except (OSError, EOFError, AssertionError, ValueError):
+        except (OSError, EOFError, AssertionError, ValueError, http.client.HTTPException):
             value = None
         if value:
             return value
@@ -147,7 +162,7 @@ class MariaDB:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(30 * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -187,7 +202,7 @@ class Daemon:
 
     def command(self, *arguments, **more):
         return subprocess.run(self.command_line(*arguments),
-                              capture_output=True, text=True, timeout=60, **more)
+                              capture_output=True, text=True, timeout=60 * PATIENCE, **more)
 
     def init_db(self):
         done = self.command("--init-db")
@@ -265,7 +280,7 @@ class Daemon:
     def http(self, path):
         """The admin port: (status, body)."""
         try:
-            with urllib.request.urlopen(f"http://{self.host}:{self.admin_port}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.admin_port}{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -318,7 +333,7 @@ class Suite:
         if self.backend == "mariadb":
             out = self.mariadb.sql(text, self.prefix + database)
             return [line.split("\t") for line in out.splitlines()]
-        done = subprocess.run(["sqlite3", "-separator", "\t", "-cmd", ".timeout 10000",
+        done = subprocess.run(["sqlite3", "-separator", "\t", "-cmd", ".timeout 60000",
                                str(self.dir / "meta" / f"{database}.db")],
                               input=text.encode(), capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
@@ -332,7 +347,8 @@ class Suite:
         return daemon
 
     def add_tracker(self, label="tracker", **options):
-        return self.add("tracker", {"tracker": {"heartbeat_timeout": "4s", "suspect_grace": "1s", **options},
+        # Nobody is away because the machine held it, or the tracker itself, for seconds.
+        return self.add("tracker", {"tracker": {"heartbeat_timeout": "15s", "suspect_grace": "1s", **options},
                                     "database": {"url": self.database_url("trackerdb")}}, label)
 
     def add_idserver(self, label="idserver", **options):
@@ -402,7 +418,7 @@ class Suite:
     def client(self, label="storage"):
         return wire.Client(self.daemons[label].address)
 
-    def reel(self, *arguments, user=USER, input=None, check=True, timeout=120):
+    def reel(self, *arguments, user=USER, input=None, check=True, timeout=120 * PATIENCE):
         """The reel command against this suite's trackers."""
         trackers = ",".join(f"127.0.0.1:{d.port}" for d in self.daemons.values() if d.name == "tracker")
         done = subprocess.run([str(BIN / "reel"), "-t", trackers, "-u", user, *map(str, arguments)], input=input,

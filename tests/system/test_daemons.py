@@ -138,7 +138,7 @@ def test_a_second_instance_says_what_is_in_the_way(daemon):
 def test_the_admin_port_shows_metrics_health_and_status(daemon):
     code, text = daemon.http("/metrics")
     assert code == 200 and "# TYPE" in text and "process_resident_memory_bytes" in text
-    assert daemon.http("/healthz")[0] == 200
+    wait_for(lambda: daemon.http("/healthz")[0] == 200, 20, "health")
     assert isinstance(daemon.status(), dict)
     assert daemon.http("/nothing")[0] == 404
 
@@ -172,17 +172,19 @@ def test_a_stop_says_that_the_upkeep_waits_for_the_database(own_suite):
     """Another program writes to the SQLite file and does not end its transaction."""
     if own_suite.mariadb:
         pytest.skip("a lock on the whole database is SQLite's")
-    storage = own_suite.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1", lease="2s")
+    storage = own_suite.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1", lease="2s", database_timeout="15s")
+    storage.config["database"]["url"] += "?busy_timeout=15s"
+    storage.configure(storage.config)
     storage.init_db()
     storage.start()
     wait_for(lambda: storage.metric("reel_storage_lease_held") == 1, 20, "the lease")
-    with contextlib.closing(sqlite3.connect(own_suite.dir / "meta" / "storagedb.db", isolation_level=None)) as other:
+    with contextlib.closing(sqlite3.connect(own_suite.dir / "meta" / "storagedb.db", isolation_level=None, timeout=60)) as other:
         other.execute("BEGIN IMMEDIATE")
         storage.wait_logged("no upkeep for now")
-        time.sleep(1.5)  # a second later it waits again, for seconds
+        time.sleep(4)  # a second later it waits again, for fifteen
         storage.process.terminate()
         storage.wait_logged("the upkeep does not end: it waits for the database")
-        assert storage.process.wait(30) == 0
+        assert storage.process.wait(120) == 0
         other.execute("ROLLBACK")
     log = storage.log()
     assert "file system" not in log.partition("SIGTERM")[2] and "daemon: ended" in log

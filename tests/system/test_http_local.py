@@ -1,4 +1,5 @@
 """reel-httpd with a group whose volume is mounted on its own machine (httpd.local_groups)."""
+import contextlib
 import http.client
 import os
 import pathlib
@@ -203,12 +204,15 @@ def test_a_deleted_file_is_gone_within_the_configured_age(suite, local):
 
 def test_open_files_are_let_go_after_their_age(suite, local):
     def held():
-        return [os.readlink(fd) for fd in pathlib.Path(f"/proc/{local.process.pid}/fd").iterdir()
-                if os.path.islink(fd) and "_" in os.path.basename(os.readlink(fd))
-                and str(suite.dir / "data") in os.readlink(fd)]
-    for _ in range(5):
-        assert fetch(local, store(suite, b"y" * 5000))[0].status == 200
-    assert held()
+        paths = []
+        for fd in pathlib.Path(f"/proc/{local.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                paths.append(os.readlink(fd))
+        return [path for path in paths if "_" in os.path.basename(path) and str(suite.dir / "data") in path]
+
+    def opens_one():
+        return fetch(local, store(suite, b"y" * 5000))[0].status == 200 and held()
+    wait_for(opens_one, 10, "an open file")  # whoever looks more than half a second later sees none
     wait_for(lambda: not held(), 10, "no open file")
 
 

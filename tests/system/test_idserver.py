@@ -2,7 +2,6 @@
 import os
 import struct
 import threading
-import time
 
 import pytest
 
@@ -156,9 +155,8 @@ def test_that_it_has_one_is_said_when_the_database_is_back(own_suite):
     ids.init_db()
     own_suite.sql("idsdb", TWICE)
     own_suite.sql("idsdb", "ALTER TABLE t_id_gen RENAME TO t_id_gen_away")
-    before = time.monotonic()
     ids.start()
-    assert time.monotonic() - before < 10 and ids.http("/healthz")[0] == 503
+    assert ids.http("/healthz")[0] == 503
     own_suite.sql("idsdb", "ALTER TABLE t_id_gen_away RENAME TO t_id_gen")
     wait_for(lambda: "two sequences" in ids.http("/healthz")[1], 20, "the pair is found")
     assert ids.http("/healthz")[0] == 503

@@ -18,7 +18,7 @@ GIB = 1 << 30
 @pytest.fixture(scope="module")
 def release_suite():
     build = ROOT / "build" / "release"
-    subprocess.run([str(ROOT / "scripts" / "build.sh"), "release"], check=True, timeout=600)
+    subprocess.run([str(ROOT / "scripts" / "build.sh"), "release"], check=True)
     before = suite_module.BIN
     suite_module.BIN = build / "bin"
     running = Suite("sqlite")
@@ -82,11 +82,12 @@ def test_200_transfers_of_1_gib_take_less_than_100_mib_each(release_suite):
             upload.send(wire.header(408 + GIB, wire.UPLOAD) + wire.upload_head(APP, USER, new_id(), GIB))
             uploads.append(upload)
         peak = {"storage": 0, "httpd": 0}
-        end = time.monotonic() + 12
+        begun, enough = time.monotonic(), 100 << 20
         sink = bytearray(1 << 18)
         sent = received = 0
-        while time.monotonic() < end:
-            for upload in uploads:
+        # For twelve seconds; longer where the machine moves little meanwhile. A fast one does not fill its disk.
+        while (took := time.monotonic() - begun) < 12 or (min(sent, received) <= enough and took < 240):
+            for upload in uploads if sent < 3 * GIB else ():
                 upload.send(block[:1 << 17])
                 sent += 1 << 17
             for transfer in open_transfers:
@@ -96,7 +97,7 @@ def test_200_transfers_of_1_gib_take_less_than_100_mib_each(release_suite):
         print(f"\n200 transfers of 1 GiB each way in flight, {sent >> 20} MiB in, {received >> 20} MiB out; "
               f"peak resident: reel-storage {peak['storage'] / 1024:.1f} MiB (300 transfers), "
               f"reel-httpd {peak['httpd'] / 1024:.1f} MiB (200)")
-        assert sent > 100 << 20 and received > 100 << 20
+        assert sent > enough and received > enough
         assert peak["storage"] < 100 * 1024 and peak["httpd"] < 100 * 1024
     finally:
         for transfer in open_transfers:

@@ -64,13 +64,19 @@ class Reader(threading.Thread):
     def run(self):
         while not self.over.is_set():
             for (user, file), content in list(self.contents.items()):
-                answer, body = fetch(self.groups, path(file, user=user))
-                if answer.status != 200 or body != content:
-                    self.failed.append((user, file, answer.status))
-                done = self.groups.reel("download", file, "-o", "-", user=user, check=False) if self.count % 8 == 0 else None
-                if done and (done.returncode != 0 or done.stdout != content):
-                    self.failed.append((user, file, done.stderr))
+                try:
+                    self.read(user, file, content)
+                except Exception as error:  # noqa: BLE001
+                    self.failed.append((user, file, repr(error)))
                 self.count += 1
+
+    def read(self, user, file, content):
+        answer, body = fetch(self.groups, path(file, user=user))
+        if answer.status != 200 or body != content:
+            self.failed.append((user, file, answer.status))
+        done = self.groups.reel("download", file, "-o", "-", user=user, check=False) if self.count % 8 == 0 else None
+        if done and (done.returncode != 0 or done.stdout != content):
+            self.failed.append((user, file, done.stderr))
 
     def stop(self):
         self.over.set()
@@ -97,7 +103,7 @@ def test_a_group_is_emptied_while_its_users_go_on(groups):
     reader = Reader(groups, dict(contents))
     reader.start()
     moving = subprocess.Popen([BIN / "reel", "-t", f"127.0.0.1:{groups.tracker.port}", "admin", "group", "drain", "group001", "--empty", "-y",
-                               "-j", "3", "--rate", "3M", *SETTLE], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                               "-j", "3", "--rate", "400K", *SETTLE], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     came = 0
     while moving.poll() is None:  # a user who stores and deletes meanwhile
         file, content = new_id(), b"meanwhile %d" % came
@@ -110,7 +116,7 @@ def test_a_group_is_emptied_while_its_users_go_on(groups):
     out, err = moving.communicate()
     assert moving.returncode == 0, (out, err)
     reader.stop()
-    assert b" 0 files are left there" in out and came > 2
+    assert b" 0 files are left there" in out and came > 1
     for user in users:
         assert group_of(groups, user) == "group002"
         states = rows_of(groups, user)
@@ -136,7 +142,8 @@ def test_a_group_is_emptied_while_its_users_go_on(groups):
     groups.daemons["one"].start()
     groups.wait_active(2)
     wait_for(lambda: not groups.files(), 30, "former copies to be purged")
-    groups.reel("admin", "group", "remove", "group001", "-y")
+    # Their rows go a moment after the files.
+    wait_for(lambda: groups.reel("admin", "group", "remove", "group001", "-y", check=False).returncode == 0, 20, "the removal of the group")
     assert b"group001" not in groups.reel("admin", "group", "list").stdout or b"removed" in groups.reel("admin", "group", "list").stdout
     for (user, file), content in contents.items():
         assert groups.reel("download", file, "-o", "-", user=user).stdout == content

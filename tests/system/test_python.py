@@ -172,8 +172,8 @@ import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have its background ignore it
 content, id = bytes(400_000_000), client.upload(b"x")[:-6] + "999999"  # its own ends with a count from 0 on, and chance
 for seen in (None, lambda done, total: None):
-    threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
-    try:
+    try:  # so soon that no machine has stored all of it
+        threading.Thread(target=lambda: (time.sleep(0.1), os.kill(os.getpid(), signal.SIGINT)), daemon=True).start()
         client.upload(content, file_id=id, progress=seen)
     except KeyboardInterrupt:
         print("interrupted", signal.getsignal(signal.SIGINT) is signal.default_int_handler)

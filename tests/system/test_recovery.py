@@ -99,6 +99,6 @@ def test_sigterm_finishes_a_transfer_in_flight(own_suite):
         got += client.receive_exactly(len(content) - 1000)
         assert got == content
         assert client.at_end()
-    assert own_suite.storage.process.wait(20) == 0
+    assert own_suite.storage.process.wait(120) == 0
     own_suite.storage.process = None
     own_suite.storage.err.close()

@@ -96,7 +96,7 @@ def test_exit_codes_and_errors_say_what_is_wrong(suite, tmp_path):
 def test_trackers_from_the_environment_and_a_dead_one_is_passed_over(suite):
     environment = dict(os.environ, REEL_TRACKERS=f"127.0.0.1:1,127.0.0.1:{suite.tracker.port}", REEL_USER=USER)
     for _ in range(5):
-        done = subprocess.run([str(BIN / "reel"), "groups"], env=environment, capture_output=True, timeout=30)
+        done = subprocess.run([str(BIN / "reel"), "groups"], env=environment, capture_output=True, timeout=120)
         assert done.returncode == 0 and b"group001" in done.stdout
 
 
@@ -140,9 +140,12 @@ def test_a_large_file_in_pieces_outlives_a_storage_server_and_is_gone_on_with(ow
     own_suite.storage.kill()
     expect_stored(process)
 
-    process = upload()
-    process.send_signal(2)
-    _, err = process.communicate(timeout=60)
+    for _ in range(5):
+        process = upload()
+        process.send_signal(2)
+        _, err = process.communicate(timeout=300)
+        if process.returncode != 0:  # else the machine held the test until everything was stored
+            break
     assert process.returncode == -2, err
     assert b"the same command with -c continues where it stopped" in err, err
     [state] = states.iterdir()
@@ -170,7 +173,7 @@ def test_parallel_commands(suite, tmp_path):
 
 def test_the_example_program_works(suite, tmp_path):
     done = subprocess.run([str(BIN / "reel-example"), f"127.0.0.1:{suite.tracker.port}", str(CLIP)],
-                          capture_output=True, timeout=60)
+                          capture_output=True, timeout=240)
     assert done.returncode == 0, done.stderr
 
 

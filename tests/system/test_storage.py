@@ -1,6 +1,7 @@
 """reel-storage, byte by byte."""
 import concurrent.futures
 import os
+import resource
 import struct
 import threading
 import time
@@ -244,6 +245,8 @@ def test_an_application_that_is_not_configured_is_refused(suite):
 def test_a_thousand_uploads_at_once(suite):
     contents = {new_id() + f"{i:04d}": os.urandom(2000 + i) for i in range(1000)}
     clients = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # often 1024, and the test has other files open
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     try:
         for file, content in contents.items():
             client = Client(suite.storage.address, timeout=120)

@@ -70,8 +70,11 @@ def test_locate_names_the_only_group_and_writes_no_route(suite):
     assert suite.sql("trackerdb", f"SELECT * FROM t_router WHERE userid = '{user}'") == []
 
 
+PATIENT = {"heartbeat_timeout": "90s"}  # where servers beat once, and a busy machine may take seconds for the rest
+
+
 def test_locate_of_an_unknown_user_among_several_groups_finds_nothing(own_suite):
-    tracker = own_suite.add_tracker()
+    tracker = own_suite.add_tracker(**PATIENT)
     tracker.init_db()
     own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group002')")
     tracker.start()
@@ -127,8 +130,8 @@ def expect_states(suite, wanted):
     wait_for(lambda: states(suite) == wanted, 10, f"{wanted} in GROUPS")
 
 
-def test_join_is_online_beat_is_active_silence_is_offline(own_suite):
-    tracker = own_suite.add_tracker()
+def test_join_is_online_beat_is_active_a_broken_connection_is_offline(own_suite):
+    tracker = own_suite.add_tracker(**PATIENT)
     tracker.init_db()
     tracker.start()
     key = file_key(APP, "u", "f")
@@ -143,20 +146,28 @@ def test_join_is_online_beat_is_active_silence_is_offline(own_suite):
     expect_states(own_suite, {"127.0.0.1:23111": "ACTIVE"})
     reply = wire.ask(tracker.address, SADDRS, key)
     assert reply.body == b"group001" + bytes(9) + b"127.0.0.1:23111;\0"
-    # Silence longer than heartbeat_timeout (4 s here) with the connection open.
-    wait_for(lambda: states(own_suite) == {"127.0.0.1:23111": "OFFLINE"}, 10, "OFFLINE after silence")
-    assert wire.ask(tracker.address, SADDRS, key).number == wire.NO_SERVER
-    assert client.call(BEAT, beat).ok
-    expect_states(own_suite, {"127.0.0.1:23111": "ACTIVE"})
-    # A broken connection: OFFLINE after suspect_grace (1 s here), long before heartbeat_timeout.
+    # OFFLINE after suspect_grace (1 s here), long before heartbeat_timeout.
     client.close()
-    begin = time.monotonic()
-    wait_for(lambda: states(own_suite) == {"127.0.0.1:23111": "OFFLINE"}, 3.5, "OFFLINE after a broken connection")
-    assert time.monotonic() - begin < 3.5
+    expect_states(own_suite, {"127.0.0.1:23111": "OFFLINE"})
+
+
+def test_silence_is_offline(own_suite):
+    """Longer than heartbeat_timeout, with the connection open."""
+    tracker = own_suite.add_tracker(heartbeat_timeout="4s")
+    tracker.init_db()
+    tracker.start()
+    key, beat = file_key(APP, "u", "f"), field("group001", 17) + field("legacy1", 129)
+    wait_for(lambda: wire.ask(tracker.address, SADDRS, key).number == wire.NO_SERVER, 10, "the groups were read")
+    client = joined(own_suite, "legacy1", 23111)
+    assert client.call(BEAT, beat).ok
+    expect_states(own_suite, {"127.0.0.1:23111": "OFFLINE"})
+    assert wire.ask(tracker.address, SADDRS, key).number == wire.NO_SERVER
+    wait_for(lambda: client.call(BEAT, beat).ok and states(own_suite) == {"127.0.0.1:23111": "ACTIVE"}, 10, "ACTIVE after a heartbeat")
+    client.close()
 
 
 def test_a_beat_belongs_to_who_joined(own_suite):
-    tracker = own_suite.add_tracker()
+    tracker = own_suite.add_tracker(**PATIENT)
     tracker.init_db()
     tracker.start()
     first, second = joined(own_suite, "media1", 23001), joined(own_suite, "media1", 23002)
@@ -197,8 +208,7 @@ def test_a_malformed_join_is_refused(suite, body):
 
 
 def test_two_trackers_route_a_new_user_once(own_suite):
-    # The storage servers beat once, and a busy machine may take seconds for the rest.
-    one, two = own_suite.add_tracker(heartbeat_timeout="90s"), own_suite.add_tracker("tracker2", heartbeat_timeout="90s")
+    one, two = own_suite.add_tracker(**PATIENT), own_suite.add_tracker("tracker2", **PATIENT)
     one.init_db()
     own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group002'), ('group003')")
     servers = []
@@ -232,13 +242,13 @@ GROUP, GROUP_ADD, GROUP_DRAIN, GROUP_REMOVE = 17, 1, 2, 5
 
 def test_no_user_belongs_to_a_group_that_is_removed_meanwhile(own_suite):
     """One tracker removes a group while another one, which does not know of that, gives new users groups."""
-    one, two = own_suite.add_tracker(), own_suite.add_tracker("tracker2", groups_refresh="1d")
+    one, two = own_suite.add_tracker(), own_suite.add_tracker("tracker2", groups_refresh="1d", **PATIENT)
     one.init_db()
     own_suite.sql("trackerdb", "UPDATE t_groups_info SET state = 1")
     removed = refused = 0
     for tracker in (one, two):
         tracker.start()
-    for turn in range(12):
+    for turn in range(13):
         group = f"new{turn}"
         change = lambda what: wire.ask(one.address, GROUP, field(group, 17) + bytes([what]) + (100).to_bytes(4, "big"))
         assert change(GROUP_ADD).ok
@@ -254,11 +264,12 @@ def test_no_user_belongs_to_a_group_that_is_removed_meanwhile(own_suite):
             threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
             if turn % 3 == 0:
                 assert change(GROUP_DRAIN).ok
+            gone = change(GROUP_REMOVE) if turn == 12 else None  # once before anybody comes, however the others turn out
             [t.start() for t in threads]
             if turn % 3:
                 wait_for(lambda: len(answers) > turn % 5, 20, "some users")
                 assert change(GROUP_DRAIN).ok
-            gone = change(GROUP_REMOVE)
+            gone = gone or change(GROUP_REMOVE)
             [t.join() for t in threads]
         lost = own_suite.sql("trackerdb", "SELECT COUNT(*) FROM t_router r LEFT JOIN t_groups_info g ON g.group_name = r.group_name "
                                           "WHERE g.group_name IS NULL")
@@ -270,7 +281,7 @@ def test_no_user_belongs_to_a_group_that_is_removed_meanwhile(own_suite):
 
 
 def test_pins_lead_a_user_prefix_to_its_group(own_suite):
-    tracker = own_suite.add_tracker(pins="user:vip-=group002")
+    tracker = own_suite.add_tracker(pins="user:vip-=group002", **PATIENT)
     tracker.init_db()
     own_suite.sql("trackerdb", "INSERT INTO t_groups_info(group_name) VALUES ('group002')")
     tracker.start()
@@ -286,7 +297,7 @@ def test_pins_lead_a_user_prefix_to_its_group(own_suite):
 
 
 def test_known_users_are_served_while_the_database_is_away(mariadb_suite):
-    tracker = mariadb_suite.add_tracker()
+    tracker = mariadb_suite.add_tracker(**PATIENT)
     tracker.init_db()
     tracker.start()
     client = joined(mariadb_suite, "m", 23001)
@@ -298,7 +309,7 @@ def test_known_users_are_served_while_the_database_is_away(mariadb_suite):
     assert wire.ask(tracker.address, SADDRS, file_key(APP, "known", "f")).ok
     refused = wire.ask(tracker.address, SADDRS, file_key(APP, "unknown", "f"))
     assert not refused.ok and refused.number == wire.UNAVAILABLE
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 60
     assert client.call(BEAT, beat).ok
     mariadb_suite.mariadb.start()
     wait_for(lambda: client.call(BEAT, beat).ok and
@@ -307,7 +318,7 @@ def test_known_users_are_served_while_the_database_is_away(mariadb_suite):
 
 
 def test_saddrs_prefers_the_less_busy_and_gives_at_most_three(own_suite):
-    tracker = own_suite.add_tracker()
+    tracker = own_suite.add_tracker(**PATIENT)
     tracker.init_db()
     tracker.start()
     clients = []

@@ -66,7 +66,8 @@ def test_the_daemons_do_their_work_under_the_filters_of_their_units(monkeypatch)
         for daemon in suite.daemons.values():
             daemon.hup()
             wait_for(lambda d=daemon: "configuration reloaded" in d.log(), what=f"{daemon.name}'s reload")
-            assert daemon.http("/healthz")[0] == 200 and daemon.status()["daemon"]["reload_refused"] is False
+            wait_for(lambda d=daemon: d.http("/healthz")[0] == 200, what=f"{daemon.name}'s health")
+            assert daemon.status()["daemon"]["reload_refused"] is False
             assert daemon.metric("process_start_time_seconds") > 1e9
             assert "Operation not permitted" not in daemon.log(), daemon.tail()
         assert {stat.S_IMODE(path.stat().st_mode) for path in suite.files()} == {0o640}

@@ -8,7 +8,7 @@ from suite import APP, USER
 
 def fetch(suite, target, method="GET", port=None, **headers):
     """(the answer, its body); a short body raises IncompleteRead."""
-    connection = http.client.HTTPConnection("127.0.0.1", port or suite.httpd.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port or suite.httpd.port, timeout=60)
     try:
         connection.request(method, target, headers={k.replace("_", "-"): v for k, v in headers.items()})
         answer = connection.getresponse()
@@ -24,7 +24,7 @@ def path(file, user=USER, name=None):
 
 def raw(suite, data, size=65536, port=None):
     """Everything that comes back for DATA until the server closes."""
-    with socket.create_connection(("127.0.0.1", port or suite.httpd.port), timeout=10) as s:
+    with socket.create_connection(("127.0.0.1", port or suite.httpd.port), timeout=60) as s:
         s.sendall(data)
         out = b""
         while part := s.recv(size):

@@ -185,7 +185,7 @@ def file_table(user):
 class Client:
     """One connection."""
 
-    def __init__(self, address, timeout=30, source=None):
+    def __init__(self, address, timeout=60, source=None):
         self.socket = socket.create_connection(address, timeout=timeout, source_address=source and (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
