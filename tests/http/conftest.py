@@ -26,9 +26,10 @@ def suite():
         running.add_httpd("cors", cors_origins="*", cache_control="public, max-age=31536000, immutable",
                           server_header="")
         running.add_httpd("small", head_size_max="2K", target_size_max=512, header_fields_max=10, keepalive_requests=3,
-                          request_body_max=100, idle_timeout="1s", head_timeout="1s", cache_control="",
+                          request_body_max=100, cache_control="",
                           cors_origins="https://tv.example, https://other.example", server_header="tv/1.0",
                           resource_policy="same-site", extra_headers="Timing-Allow-Origin: * | X-Robots-Tag: noindex, nofollow")
+        running.add_httpd("brief", idle_timeout="1s", head_timeout="1s")
         running.launch()
         running.put("digits", DIGITS, name="digits.txt", content_type="text/plain")
         running.put("letters", LETTERS)

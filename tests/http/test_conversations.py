@@ -24,7 +24,7 @@ def macros(suite):
     date = lambda seconds: email.utils.formatdate(modified.timestamp() + seconds, usegmt=True)
     macros = {"etag": answer.headers["ETag"].strip('"'), "modified": date(0), "later": date(60), "earlier": date(-60), "clip_etag": of("clip")["ETag"].strip('"'), "clip_size": of("clip")["Content-Length"],
               "clip_last": int(of("clip")["Content-Length"]) - 1, "playlist_etag": of("playlist")["ETag"].strip('"')}
-    for label in ("httpd", "cors", "small"):
+    for label in ("httpd", "cors", "small", "brief"):
         macros[label] = f"127.0.0.1:{suite.daemons[label].port}"
     return [f"-D{name}={value}" for name, value in macros.items()]
 
@@ -32,7 +32,7 @@ def macros(suite):
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda file: file.stem)
 def test_conversation(conversation, macros, tmp_path):
     varnishtest = shutil.which("varnishtest") or pytest.fail("varnishtest is missing: scripts/install-packages.sh http")
-    done = subprocess.run([varnishtest, "-t", "60", *macros, str(conversation)], capture_output=True, text=True,
-                          cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=90)
+    done = subprocess.run([varnishtest, "-t", "200", *macros, str(conversation)], capture_output=True, text=True,
+                          cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=240)
     said = [line for line in done.stdout.splitlines() if line.startswith(("----", "**** c", "*** c"))]
     assert done.returncode == 0, "\n".join(said[-40:]) or done.stdout[-3000:] + done.stderr[-1000:]

@@ -37,7 +37,8 @@ def running(own_suite, storages):
     own_suite.add_idserver()
     for number in range(storages):
         own_suite.add_storage("storage" + ("2" if number else ""))
-    own_suite.add_httpd(storage_timeout="1s", call_timeout="2s", connect_timeout="500ms", lookup_age="1s",
+    # Longer than a busy machine holds a storage server: that would be another one that hangs.
+    own_suite.add_httpd(storage_timeout="3s", call_timeout="5s", connect_timeout="2s", lookup_age="1s",
                         lookup_negative_age="100ms", location_age="1s", retry_after="4s", failover_tries=3)
     own_suite.launch()
     own_suite.put("large", CONTENT, content_type="video/mp4")
@@ -72,7 +73,7 @@ class Reader:
         self.socket = socket.socket()
         suite.more.setdefault("sockets", []).append(self.socket)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        self.socket.settimeout(30)
+        self.socket.settimeout(90)
         self.socket.connect(("127.0.0.1", suite.httpd.port))
         fields = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in headers.items())
         self.socket.sendall(f"GET /files/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n".encode())
@@ -178,7 +179,7 @@ def test_many_streams_survive_the_death_of_a_server(pair):
     time.sleep(0.05)
     pair.storage.kill()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert results == [True] * 12
 
 
@@ -197,11 +198,12 @@ def test_without_another_server_the_connection_is_cut_and_nothing_looks_whole(si
         single.wait_active()
         wait_for(lambda: fetch(single, "/files/large", "HEAD")[0].status == 200, 20, "service again")
     # As clients see it
-    download = subprocess.Popen(["curl", "-sS", "--limit-rate", "2M", "-o", "/dev/null",
+    part = single.dir / "part"
+    download = subprocess.Popen(["curl", "-sS", "--limit-rate", "2M", "-o", part,
                                  f"http://127.0.0.1:{single.httpd.port}/files/large"], stderr=subprocess.PIPE)
-    time.sleep(1)
+    wait_for(lambda: part.stat().st_size > 0, 20, "a part")
     single.storage.kill()
-    download.communicate(timeout=60)
+    download.communicate(timeout=120)
     assert download.returncode in (18, 56), "curl took a part for the whole"
     wait_for(lambda: single.httpd.metric("reel_httpd_cut_total") >= 3, 20, "the answers that were cut to be counted")
 
@@ -221,9 +223,11 @@ def test_502_503_and_504_are_told_apart(single):
 
     # A server that is named and does not answer the call: 502, until the tracker has noticed. Then 503.
     single.storage.kill()
-    seen = []
+    killed, seen = time.monotonic(), []
+    seen.append(status(single, "nothing-2")[0])
+    held = time.monotonic() - killed > 0.9  # by the machine, so that the tracker may have noticed: suspect_grace is 1 s
     wait_for(lambda: seen.append(status(single, "nothing-2")[0]) or seen[-1] == 503, 30, "503")
-    assert seen[0] == 502 and set(seen) <= {502, 503}, seen
+    assert (seen[0] == 502 or held) and set(seen) <= {502, 503}, seen
     code, headers, body = status(single, "large", Accept="application/json")
     answer = json.loads(body)
     assert (code, headers["Retry-After"], headers["Content-Type"]) == (503, "4", "application/json")
@@ -239,13 +243,13 @@ def test_a_group_that_was_gone_comes_back(pair):
     pair.storage2.kill()
     wait_for(lambda: status(pair, "large")[0] == 503, 30, "503")
     # Errors do not end the connection, and are quick.
-    connection = http.client.HTTPConnection("127.0.0.1", pair.httpd.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", pair.httpd.port, timeout=60)
     began = time.monotonic()
     for _ in range(20):
         connection.request("GET", "/files/large")
         answer = connection.getresponse()
         assert answer.status == 503 and answer.headers["Retry-After"] == "4" and answer.read()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     pair.storage2.start()
 
     def back():
@@ -341,7 +345,7 @@ def test_a_stream_goes_on_when_the_only_server_is_back_in_time(patient):
     reading.start()
     wait_for(lambda: "cannot read past byte" in patient.httpd.log(), 20, "a try that failed")
     patient.storage.start()
-    reading.join(90)
+    reading.join(300)
     head, body, _ = rest[0]
     assert length_of(head) == LARGE and body == CONTENT
     assert patient.httpd.metric("reel_httpd_cut_total") == 0
@@ -352,9 +356,13 @@ def test_stopping_the_http_server_finishes_what_is_under_way(single):
     reader.until(1_000_000)
     stopper = threading.Thread(target=single.httpd.stop)
     stopper.start()
-    time.sleep(0.5)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", single.httpd.port), timeout=5)
+
+    def refuses():
+        try:
+            socket.create_connection(("127.0.0.1", single.httpd.port), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+    wait_for(refuses, 10, "a closed port")
     assert reader.rest()[1] == CONTENT
-    stopper.join(40)
+    stopper.join(150)
     assert single.httpd.process is None

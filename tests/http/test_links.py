@@ -56,7 +56,7 @@ def status(suite, target, method="GET", **headers):
 
 
 def test_a_signed_link_gives_the_file_in_each_form(signed):
-    until = in_(60)
+    until = in_(600)
     for target in (SIGNER.query(APP, USER, ID, until), SIGNER.query(APP, USER, ID, until) + "&download=x",
                    SIGNER.prefixed(APP, USER, ID, until), SIGNER.prefixed(APP, USER, ID, until) + "/any-name.txt",
                    SIGNER.prefixed(APP, USER, ID, until, "p12"), SIGNER.prefixed(APP, USER, ID, until, "u")):
@@ -67,9 +67,9 @@ def test_a_signed_link_gives_the_file_in_each_form(signed):
 
 
 def test_the_short_address_is_signed_as_the_long_one(signed):
-    e, k, s = SIGNER.parts(APP, USER, ID, in_(60))
+    e, k, s = SIGNER.parts(APP, USER, ID, in_(600))
     assert status(signed, f"/files/{ID}?e={e}&k={k}&s={s}") == 200
-    assert status(signed, f"/t/{SIGNER.token(APP, USER, ID, in_(60))}/files/{ID}") == 200
+    assert status(signed, f"/t/{SIGNER.token(APP, USER, ID, in_(600))}/files/{ID}") == 200
 
 
 def test_nobody_gets_a_file_without_a_link_or_learns_that_it_is_there(signed):
@@ -77,7 +77,7 @@ def test_nobody_gets_a_file_without_a_link_or_learns_that_it_is_there(signed):
         answer, body = fetch(signed, links.Signer.path(APP, USER, file))
         assert answer.status == 403 and b"signed link" in body and answer.headers["Cache-Control"] == "no-store"
         assert status(signed, links.Signer.path(APP, USER, file), "HEAD") == 403
-    assert status(signed, SIGNER.query(APP, USER, "none", in_(60))) == 404
+    assert status(signed, SIGNER.query(APP, USER, "none", in_(600))) == 404
 
 
 @pytest.mark.parametrize("change,code", [
@@ -92,12 +92,12 @@ def test_nobody_gets_a_file_without_a_link_or_learns_that_it_is_there(signed):
     (lambda e, k, s: f"E={e}&K={k}&S={s}", 403),
 ])
 def test_a_link_that_is_written_wrongly_is_refused(signed, change, code):
-    parts = SIGNER.parts(APP, USER, ID, in_(60))
+    parts = SIGNER.parts(APP, USER, ID, in_(600))
     assert status(signed, f"{links.Signer.path(APP, USER, ID)}?{change(*parts)}") == code
 
 
 def test_one_request_carries_one_link(signed):
-    until, path = in_(60), links.Signer.path(APP, USER, ID)
+    until, path = in_(600), links.Signer.path(APP, USER, ID)
     query, token = SIGNER.query(APP, USER, ID, until), SIGNER.token(APP, USER, ID, until)
     assert status(signed, query, Cookie=f"reel={token}") == 400
     assert status(signed, f"/t/{token}{query}") == 400
@@ -108,7 +108,7 @@ def test_one_request_carries_one_link(signed):
 
 
 def test_a_link_opens_its_scope_alone(signed):
-    until = in_(60)
+    until = in_(600)
     other = lambda scope, file, user=USER: (
         f"/t/{SIGNER.token(APP, USER, ID, until, scope)}{links.Signer.path(APP, user, file)}")
     assert [status(signed, other("f", file)) for file in (ID, SEGMENT, OTHER)] == [200, 403, 403]
@@ -118,7 +118,7 @@ def test_a_link_opens_its_scope_alone(signed):
 
 
 def test_relative_links_of_a_playlist_inherit_the_link(signed):
-    address = SIGNER.prefixed(APP, USER, "playlist", in_(60), "p8")
+    address = SIGNER.prefixed(APP, USER, "playlist", in_(600), "p8")
     answer, body = fetch(signed, address + "/film.m3u8")
     assert answer.status == 200
     segment = next(line for line in body.decode().splitlines() if not line.startswith("#"))
@@ -144,7 +144,7 @@ def ask_on(connection, target, **headers):
 
 def test_a_remembered_address_is_still_one_link_of_its_network_and_of_its_time(signed):
     connection = http.client.HTTPConnection("127.0.0.1", signed.httpd.port, timeout=30)
-    until, late = in_(60), in_(-28)
+    until = in_(600)
     token = SIGNER.token(APP, USER, ID, until)
     for target in (SIGNER.query(APP, USER, ID, until), SIGNER.prefixed(APP, USER, ID, until)):
         assert [ask_on(connection, target) for _ in range(3)] == [200] * 3
@@ -155,6 +155,7 @@ def test_a_remembered_address_is_still_one_link_of_its_network_and_of_its_time(s
     near = SIGNER.query(APP, USER, ID, until, client="192.0.2.1")
     assert [ask_on(connection, near, X_Forwarded_For="192.0.2.7") for _ in range(3)] == [200] * 3
     assert ask_on(connection, near, X_Forwarded_For="198.51.100.7") == 403
+    late = in_(-27)
     ending = SIGNER.query(APP, USER, ID, late)
     wait_for(lambda: ask_on(connection, ending) == 403, 20, "the end of a link that was remembered")
     assert in_(0) >= late + 30
@@ -164,7 +165,7 @@ def test_a_remembered_address_is_still_one_link_of_its_network_and_of_its_time(s
 
 def test_a_remembered_address_is_answered_by_its_method(signed):
     connection = http.client.HTTPConnection("127.0.0.1", signed.httpd.port, timeout=30)
-    target = SIGNER.query(APP, USER, ID, in_(60))
+    target = SIGNER.query(APP, USER, ID, in_(600))
     assert [ask_on(connection, target) for _ in range(2)] == [200] * 2
     for method, expected, size in (("HEAD", 200, 0), ("OPTIONS", 204, 0), ("DELETE", 405, None), ("PUT", 405, None), ("GET", 200, 10000)):
         connection.request(method, target)
@@ -186,7 +187,7 @@ def test_an_address_remembered_from_a_trusted_proxy_is_redirected_without_it(own
     daemon.configure({**daemon.config, "daemon": {"loops": 1}, "auth": {"keys": write_keys(suite, KEYS)}})
     suite.launch()
     suite.put(ID, CONTENT)
-    target = SIGNER.query(APP, USER, ID, in_(60))
+    target = SIGNER.query(APP, USER, ID, in_(600))
     near = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30, source_address=("127.0.0.9", 0))
     far = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
     assert [ask_on(near, target, X_Forwarded_Proto="https") for _ in range(2)] == [200] * 2
@@ -216,7 +217,7 @@ def test_a_short_address_that_was_remembered_is_not_good_for_another_user(own_su
 
 
 def test_a_link_ends_at_the_next_request_and_not_inside_an_answer(own_suite):
-    """A slow reader of 40 MB begins a second before the end of the grace."""
+    """A slow reader of 40 MB begins seconds before the end of the grace."""
     suite = own_suite
     suite.add_tracker(), suite.add_idserver(), suite.add_storage()
     daemon = suite.add_httpd(access="signed")
@@ -224,10 +225,14 @@ def test_a_link_ends_at_the_next_request_and_not_inside_an_answer(own_suite):
     suite.launch()
     content = bytes(40_000_000)
     suite.put("long", content)
-    target = SIGNER.query(APP, USER, "long", in_(-27))
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
-    connection.request("GET", target)
-    answer = connection.getresponse()
+    for late in (-27, -20, -10):  # a machine that holds the test for seconds needs an earlier link
+        target = SIGNER.query(APP, USER, "long", in_(late))
+        connection.request("GET", target)
+        answer = connection.getresponse()
+        if answer.status == 200:
+            break
+        answer.read()
     assert answer.status == 200
     taken = len(answer.read(1000))
     wait_for(lambda: status(suite, target) == 403, what="the link's end")
@@ -239,7 +244,7 @@ def test_a_link_ends_at_the_next_request_and_not_inside_an_answer(own_suite):
 
 
 def test_head_ranges_conditions_and_preflights(signed):
-    target = SIGNER.query(APP, USER, ID, in_(60))
+    target = SIGNER.query(APP, USER, ID, in_(600))
     answer, body = fetch(signed, target, "HEAD")
     assert (answer.status, body, answer.headers["Content-Length"]) == (200, b"", "10000")
     answer, body = fetch(signed, target, Range="bytes=10-19")
@@ -255,7 +260,7 @@ def test_head_ranges_conditions_and_preflights(signed):
 
 
 def test_caches_and_other_servers_are_told_to_keep_out(signed):
-    until = in_(60)
+    until = in_(600)
     query, cookie = SIGNER.query(APP, USER, ID, until), "reel=" + SIGNER.token(APP, USER, ID, until, "u")
     for label, target, headers, expected in (
             ("httpd", query, {}, "private, max-age=5"), ("public", query, {}, "public, max-age=5"),
@@ -267,7 +272,7 @@ def test_caches_and_other_servers_are_told_to_keep_out(signed):
 
 
 def test_an_address_sets_the_cookie_that_opens_the_files_of_its_scope(signed):
-    until = in_(60)
+    until = in_(600)
     answer, body = fetch(signed, SIGNER.prefixed(APP, USER, ID, until, "u") + "/cookie")
     assert (answer.status, body, answer.headers["Cache-Control"]) == (204, b"", "no-store")
     paths = set()
@@ -278,7 +283,7 @@ def test_an_address_sets_the_cookie_that_opens_the_files_of_its_scope(signed):
         paths |= {rule for rule in rules if rule.startswith("Path=")}
     assert paths >= {f"Path=/{root}/{APP}/{USER}/" for root in ("files", "hls", "dash", "info", "poster", "storyboard")}
     age = int(next(rule for rule in rules if rule.startswith("Max-Age=")).partition("=")[2])
-    assert 50 < age <= 60
+    assert 500 < age <= 600
     assert status(signed, links.Signer.path(APP, USER, OTHER), Cookie=cookie) == 200
     assert status(signed, links.Signer.path(APP, USER, ID)) == 403
     for stream in (f"/info/{APP}/{USER}/{ID}", f"/hls/{APP}/{USER}/{ID}/index.m3u8", f"/dash/{APP}/{USER}/{ID}/manifest.mpd",
@@ -294,22 +299,22 @@ def test_an_address_sets_the_cookie_that_opens_the_files_of_its_scope(signed):
 
 def test_a_user_cannot_write_rules_into_the_cookie(signed):
     user = "x; Domain=evil\r\nA"
-    answer, _ = fetch(signed, SIGNER.prefixed(APP, user, "id", in_(60), "u") + "/cookie")
+    answer, _ = fetch(signed, SIGNER.prefixed(APP, user, "id", in_(600), "u") + "/cookie")
     if answer.status == 204:
         for line in answer.headers.get_all("Set-Cookie"):
             assert "Domain" not in [part.split("=")[0] for part in line.split("; ")] and "%3B%20Domain" in line
 
 
 def test_a_link_may_hold_for_one_network(signed):
-    target = SIGNER.query(APP, USER, ID, in_(60), client="192.0.2.77")
+    target = SIGNER.query(APP, USER, ID, in_(600), client="192.0.2.77")
     assert status(signed, target) == 403
     assert status(signed, target, X_Forwarded_For="192.0.2.1") == 200
     assert status(signed, target, X_Forwarded_For="192.0.3.1") == 403
-    assert status(signed, SIGNER.query(APP, USER, ID, in_(60), client="127.0.0.9")) == 200
+    assert status(signed, SIGNER.query(APP, USER, ID, in_(600), client="127.0.0.9")) == 200
 
 
 def test_a_link_may_hold_with_one_name_alone(signed):
-    until, path = in_(60), links.Signer.path(APP, USER, ID)
+    until, path = in_(600), links.Signer.path(APP, USER, ID)
     named, plain, saved = (SIGNER.exact(APP, USER, ID, until, *shown) for shown in (("film.mp4",), (), ("", "a b.mp4")))
     for target, code in (
             (f"{path}/film.mp4?{named}", 200), (f"{path}?{named}", 403), (f"{path}/invoice.mp4?{named}", 403),
@@ -322,7 +327,7 @@ def test_a_link_may_hold_with_one_name_alone(signed):
 
 
 def test_no_log_shows_a_signature(signed):
-    until = in_(50)
+    until = in_(500)
     secrets = [SIGNER.parts(APP, USER, ID, until)[2], SIGNER.token(APP, USER, ID, until, "u").rsplit(".", 1)[1]]
     fetch(signed, SIGNER.query(APP, USER, ID, until), Referer="http://h" + SIGNER.prefixed(APP, USER, ID, until, "u"))
     fetch(signed, SIGNER.prefixed(APP, USER, ID, until, "u"), User_Agent="the last one")
@@ -390,7 +395,7 @@ def test_where_access_is_open_links_are_addresses_like_others(own_suite):
 
 
 def test_an_absolute_target_carries_a_link_too(signed):
-    target = SIGNER.prefixed(APP, USER, ID, in_(60))
+    target = SIGNER.prefixed(APP, USER, ID, in_(600))
     answer = raw(signed, f"GET http://h{target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 200 ")
 
@@ -447,7 +452,7 @@ def test_whoever_has_no_link_gets_the_same_answer_for_every_name(own_suite):
 
 def test_no_spelling_of_an_address_opens_another_file(signed):
     """A good link for ID, before and behind addresses that are written in odd ways."""
-    until = in_(60)
+    until = in_(600)
     token, parts = SIGNER.token(APP, USER, ID, until), "?e={}&k={}&s={}".format(*SIGNER.parts(APP, USER, ID, until))
     other = f"{APP}/{USER}/{OTHER}"
     ways = [f"/files/{other}", f"/files/{APP}/{USER}/{ID}/../{OTHER}", f"/files/{APP}/{USER}/{ID}%2F..%2F{OTHER}",

@@ -2,6 +2,7 @@
 be gone at any moment; the cache of pictures on a disk."""
 import base64
 import concurrent.futures
+import contextlib
 import os
 import random
 import re
@@ -56,7 +57,7 @@ class Helper:
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            assert self.process.wait(20) == 0
+            assert self.process.wait(120) == 0
         self.process = None
 
 
@@ -223,8 +224,9 @@ def test_a_decoder_that_is_killed_is_an_answer_that_says_so(suite, port, helper,
             caught = None
             while not waiting.done() and caught is None:
                 for pid in set(children(helper.process)) - before:
-                    os.kill(pid, signal.SIGKILL)
-                    caught = pid
+                    with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+                        os.kill(pid, signal.SIGKILL)
+                        caught = pid
             answer, body = waiting.result()
             if answer.status == 503:
                 assert b"reel-poster ended" in body and answer.headers["Retry-After"]
@@ -273,7 +275,7 @@ def test_pictures_are_kept_on_the_disk_within_a_bound_and_survive_a_kill(suite, 
     assert get(suite, port, path)[1] == before
     for start in range(20):
         get(suite, port, board(stored("sound"))) if start == 0 else get(suite, port, poster(name, f"?t=1&w={100 + 2 * start}"))
-    assert sum(file.stat().st_size for file in cache_files(suite)) <= 1 << 20
+    wait_for(lambda: sum(file.stat().st_size for file in cache_files(suite)) <= 1 << 20, 10, "no more than the bound")
 
 
 def test_a_deleted_film_has_no_poster(suite, port, helper, stored):
@@ -306,7 +308,7 @@ def signed_port(suite, helper):
 def test_a_picture_is_seen_by_whoever_may_see_the_film_alone(suite, stored, signed_port):
     """Also one that is kept already, in memory and on the disk."""
     name, other = stored("mp4"), stored("mkv")
-    until = int(time.time()) + 60
+    until = int(time.time()) + 1000
     paths = [poster(name, "?t=1"), board(name), board(name, "storyboard.vtt")]
 
     def status(path, **headers):
@@ -322,7 +324,7 @@ def test_a_picture_is_seen_by_whoever_may_see_the_film_alone(suite, stored, sign
         assert status(path, If_None_Match=answer.headers["ETag"]) == 403
         assert status(f"/t/{SIGNER.token(APP, USER, other, until)}{path}") == 403
         assert status(f"/t/{SIGNER.token(APP, 'bob', name, until, 'u')}{path}") == 403
-        assert status(f"/t/{SIGNER.token(APP, USER, name, until - 200)}{path}") == 403
+        assert status(f"/t/{SIGNER.token(APP, USER, name, until - 2000)}{path}") == 403
         assert status(f"/t/{token[:-1]}{'A' if token[-1] != 'A' else 'Q'}{path}") in (400, 403)
         assert fetch(suite, path, "PUT", port=signed_port)[0].status == 405
     # A token to write and delete, of the same key, opens no picture, as it opens no file.

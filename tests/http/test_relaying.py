@@ -59,7 +59,7 @@ class Standing:
     def __init__(self, daemon):
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.socket.settimeout(20)
+        self.socket.settimeout(60)
         self.socket.connect(("127.0.0.1", daemon.port))
         self.socket.sendall(b"GET /files/relayed HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
@@ -68,7 +68,7 @@ class Standing:
 
 
 def test_over_the_limit_of_connections_a_request_waits_and_then_gets_503(server, suite, large):
-    daemon = server(storage_connections=1, call_timeout="2s", unsent_max="16K", retry_after="7s")
+    daemon = server(storage_connections=1, call_timeout="6s", unsent_max="16K", retry_after="7s")
     standing = Standing(daemon)
     try:
         # The group has two storage servers, with a connection each.
@@ -86,7 +86,7 @@ def test_over_the_limit_of_connections_a_request_waits_and_then_gets_503(server,
         waiting.start()
         time.sleep(0.3)
         other.close()
-        waiting.join(20)
+        waiting.join(60)
         assert late[0][0].status == 200
     finally:
         standing.close()

@@ -22,7 +22,7 @@ def pair(own_suite):
     own_suite.add_idserver()
     own_suite.add_storage("storage")
     own_suite.add_storage("storage2")
-    own_suite.add_httpd(storage_timeout="1s", call_timeout="2s", connect_timeout="500ms", lookup_age="1s",
+    own_suite.add_httpd(storage_timeout="3s", call_timeout="5s", connect_timeout="2s", lookup_age="1s",
                         lookup_negative_age="100ms", location_age="1s", failover_tries=3)
     own_suite.launch()
     for name, content in FILES.items():
@@ -45,7 +45,7 @@ class Crowd:
 
     def client(self, number):
         chance = random.Random(number)
-        connection = http.client.HTTPConnection("127.0.0.1", self.suite.httpd.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.suite.httpd.port, timeout=90)
         try:
             while not self.stopping.is_set():
                 name, content = chance.choice(list(FILES.items()))

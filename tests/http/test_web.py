@@ -504,7 +504,7 @@ def test_uploading_by_button_and_by_drop_with_pause_cut_and_another_visit(web, p
     page.until("[...document.querySelectorAll('.files .title')].map(e => e.textContent).includes('film.mp4')")
     page.click("Dismiss: film.mp4"), page.click("Dismiss: film.en.srt")
     # A large one, dropped onto the page; slowly, so that there is time for what follows.
-    page.network(upload=1_500_000)
+    page.network(upload=300_000)
     page.browser.drop(large)
     page.until("document.querySelector('.uploads progress')?.value > 500000", "a part of the upload")
     page.pictures_of("uploading")
@@ -515,7 +515,7 @@ def test_uploading_by_button_and_by_drop_with_pause_cut_and_another_visit(web, p
     page.network(offline=True)
     page.until(f"{state}.textContent.includes('trying again')")
     cut_at = page.value("document.querySelector('.uploads progress').value")
-    page.network(upload=1_500_000)
+    page.network(upload=300_000)
     page.until(f"/ of /.test({state}.textContent)", "going on after the network came back")
     # The bar stands where it was until the server has said how much it has.
     page.until(f"document.querySelector('.uploads progress')?.value !== {cut_at}", "a word of the server, or bytes on their way")
@@ -558,7 +558,7 @@ def test_uploading_by_button_and_by_drop_with_pause_cut_and_another_visit(web, p
     assert "uploaded" in page.value("document.getElementById('says').textContent")  # and no complaint behind it
     assert page.value("Object.keys(localStorage).filter(key => key.startsWith('reel-upload:')).length") == 0
     # What is unfinished can be discarded on another visit.
-    page.network(upload=1_500_000)
+    page.network(upload=300_000)
     page.choose(other)
     page.until("[...document.querySelectorAll('.uploads progress')].some(e => e.getAttribute('aria-label') === 'other.bin' && e.value > 100000)")
     page.click("Pause: other.bin")
