@@ -31,7 +31,7 @@ def dice(request):
 @pytest.fixture(scope="session")
 def options():
     """Of the storage server, short enough for a test."""
-    return {"chunk_size": "64K", "progress_timeout": "1s", "journal": "off"}  # each upload at its own steps; test_journal.py has the other way
+    return {"chunk_size": "64K", "progress_timeout": "5s", "journal": "off"}  # each upload at its own steps; test_journal.py has the other way
 
 
 @pytest.fixture(scope="session")

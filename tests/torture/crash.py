@@ -6,7 +6,8 @@ import signal
 import time
 import urllib.request
 
-from suite import ROOT, Suite, wait_for
+import wire
+from suite import APP, ROOT, USER, Suite, wait_for
 
 SEED = int(os.environ.get("REEL_TORTURE_SEED", time.time_ns() % 1_000_000_000))
 
@@ -49,6 +50,17 @@ def listening(daemon):
     import socket
     socket.create_connection(daemon.address, timeout=1).close()
     return True
+
+
+def store(client, file, content):
+    """Uploads it; again where the database was away for longer than this suite's short time-outs allow."""
+    def is_stored():
+        reply = client.upload(APP, USER, file, content)
+        refusals.append(reply)
+        return reply.ok or reply.number != wire.UNAVAILABLE
+    refusals = []
+    wait_for(is_stored, 20, f"the upload of {file}")
+    assert refusals[-1].ok, refusals[-1]
 
 
 def died(daemon, seconds=20):

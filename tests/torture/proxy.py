@@ -90,7 +90,7 @@ class Statements(Pair):
     def cut_short(self, packet, when):
         if when == "late":
             self.hold(packet)
-            self.relay.delivered.wait(10)
+            self.relay.delivered.wait(60)
             return
         if self.relay.then_away:
             self.relay.away = True

@@ -13,7 +13,7 @@ import time
 
 import pytest
 import wire
-from crash import check_rows_have_files, leftovers, rows
+from crash import check_rows_have_files, leftovers, rows, store
 from proxy import Proxied
 from suite import APP, USER, MariaDB, Suite, new_id, wait_for
 
@@ -33,7 +33,7 @@ class Uploader(threading.Thread):
     def run(self):
         try:
             with self.suite.client() as client:
-                client.socket.settimeout(60)
+                client.socket.settimeout(90)
                 while not self.ending.is_set():
                     self.one(client)
         except Exception as problem:
@@ -63,7 +63,7 @@ class Load:
         self.suite = suite
         self.known = new_id()
         with suite.client() as client:
-            assert client.upload(APP, USER, self.known, b"known" * 1000).ok
+            store(client, self.known, b"known" * 1000)
             assert client.download(APP, USER, self.known).ok
 
     def __enter__(self):
@@ -77,7 +77,7 @@ class Load:
         for uploader in self.uploaders:
             uploader.ending.set()
         for uploader in self.uploaders:
-            uploader.join(60)
+            uploader.join(240)
         if kind:
             return
         assert not any(uploader.is_alive() for uploader in self.uploaders)
@@ -126,7 +126,7 @@ class Load:
             for file, content in refused.items():
                 reply = client.download(APP, USER, file)
                 assert reply.body == content if reply.ok else reply.number == wire.NOT_FOUND
-                assert client.upload(APP, USER, file, content).ok, "trying again is safe"
+                store(client, file, content)  # trying again is safe
         assert self.suite.storage.process.poll() is None
 
 
@@ -170,7 +170,7 @@ def behind_proxy(server, url_options, **storage):
 
 @pytest.fixture(scope="module")
 def proxied_suite(server):
-    with behind_proxy(server, "connect_timeout=1s&read_timeout=2s&write_timeout=2s", database_timeout="3s") as suite:
+    with behind_proxy(server, "connect_timeout=1s&read_timeout=2s&write_timeout=2s", database_timeout="6s") as suite:
         suite.storage.config["database"]["threads"] = "4"
         suite.storage.configure(suite.storage.config)
         yield suite.launch()
@@ -376,7 +376,7 @@ def test_a_statement_that_the_network_delivers_late_undoes_nothing(proxied_suite
         wait_for(lambda: proxy.endings, 10, "the end of the connection that was given up")
         assert proxy.endings == ["reset"], "the kernel would go on delivering for minutes"
         proxy.release.set()
-        assert proxy.delivered.wait(10), "the server did not answer the late statement"
+        assert proxy.delivered.wait(60), "the server did not answer the late statement"
         time.sleep(0.3)  # the cache's age, three times
         reply = client.download(APP, USER, file)
         assert reply.body == content if late == "delete" else reply.number == wire.NOT_FOUND, reply
@@ -394,19 +394,30 @@ def test_a_commit_that_the_network_delivers_late_finds_its_file(sweeping_suite):
     """The COMMIT of an upload is lost on its way, and the clean-up comes by meanwhile: nobody sees the row yet, but its
     transaction has not ended. Then the server gets the COMMIT."""
     suite, proxy = sweeping_suite, sweeping_suite.mariadb.proxy
-    file, content = new_id(), os.urandom(700)
+    content = os.urandom(700)
     with suite.client() as client:
         client.socket.settimeout(60)
-        assert client.upload(APP, USER, new_id(), b"the table is known").ok
-        proxy.armed = ("commit", "late")
-        reply = client.upload(APP, USER, file, content)
-        assert not reply.ok and "not known" in reply.text, reply
+        store(client, new_id(), b"the table is known")
+        # What is held may be another one's commit, or the machine held the upload before it came to its own.
+        for _ in range(8):
+            file = new_id()
+            proxy.release.clear()
+            proxy.delivered.clear()
+            proxy.armed = ("commit", "late")
+            reply = client.upload(APP, USER, file, content)
+            if not reply.ok and "not known" in reply.text:
+                break
+            assert reply.ok or reply.number == wire.UNAVAILABLE, reply
+            proxy.armed = None
+            proxy.release.set()
+        else:
+            pytest.fail("no outcome was unknown")
         assert not any(name == file for name, _, _ in rows(suite).values())
         asked = lambda: "the clean-up pauses" in suite.storage.tail(10_000) or suite.storage.metric("reel_storage_quarantined_total")
         wait_for(asked, 30, "the clean-up's question")
         assert not suite.storage.metric("reel_storage_quarantined_total")
         proxy.release.set()
-        assert proxy.delivered.wait(10), "the server did not answer the late statement"
+        assert proxy.delivered.wait(60), "the server did not answer the late statement"
         wait_for(lambda: client.download(APP, USER, file).body == content, 10, "the file of the row that came late")
     check_rows_have_files(suite)
 
@@ -438,7 +449,7 @@ def sqlite_suite():
 
 def test_an_sqlite_file_that_another_process_has_locked(sqlite_suite):
     with Load(sqlite_suite) as load:
-        other = sqlite3.connect(sqlite_suite.dir / "meta" / "storagedb.db", isolation_level=None, timeout=20)
+        other = sqlite3.connect(sqlite_suite.dir / "meta" / "storagedb.db", isolation_level=None, timeout=60)
         other.execute("BEGIN IMMEDIATE")
         try:
             load.reads_go_on()

@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import threading
 
 import pytest
 import wire
@@ -167,11 +168,24 @@ def test_a_power_cut_of_an_ext4_without_a_journal_loses_no_upload(without_a_jour
     suite = without_a_journal
     data, image, after = suite.dir / "data", suite.dir / "image", suite.dir / "after"
     checkpoints = "reel_storage_journal_checkpoints_total"
-    early = load(suite, 2.5, dice, sizes=(10, 3000))
-    wait_for(lambda: suite.storage.metric(checkpoints) > 1, 20, "checkpoints of the upload journal, which auto uses here")
-    late = load(suite, 0.2, dice, sizes=(10, 3000))
+    early = {}
+
+    def has_checkpoints():  # of what is uploaded meanwhile: nothing new, no checkpoint
+        early.update(load(suite, 1, dice, sizes=(10, 3000)))
+        return suite.storage.metric(checkpoints) > 1
+    wait_for(has_checkpoints, 20, "checkpoints of the upload journal, which auto uses here")
+    uploads = lambda: suite.storage.metric("reel_storage_uploads_total")
+    before = uploads()
+
+    def kill():
+        """In the middle of uploads: there is what no checkpoint has come to."""
+        wait_for(lambda: uploads() > before + 10, 20, "uploads")
+        suite.storage.kill()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    late = load(suite, 60, dice, sizes=(10, 3000))
+    killer.join()
     assert early and late
-    suite.storage.kill()
     shutil.copyfile(image, after)
     subprocess.run(["umount", data], check=True)
     mended = subprocess.run(["e2fsck", "-fy", after], capture_output=True, text=True)

@@ -32,7 +32,7 @@ def test_with_trash_keep_0_a_deleted_file_goes_at_once_and_its_id_is_free_again(
         assert client.download(APP, USER, "kept").body == b"kept" * 1000
         assert client.upload(APP, USER, "gone", b"new").ok
         assert client.download(APP, USER, "gone").body == b"new"
-    assert own_suite.storage.metric("reel_storage_purged_files_total") == 1
+    wait_for(lambda: own_suite.storage.metric("reel_storage_purged_files_total") == 1, 20, "the purged file to be counted")
 
 
 def test_within_trash_keep_a_deleted_file_is_listed_counted_and_can_be_restored(own_suite):

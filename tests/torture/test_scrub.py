@@ -8,7 +8,7 @@ import time
 
 import pytest
 import wire
-from crash import died, http_get, leftovers, points, rows, start, stored_files
+from crash import died, http_get, leftovers, points, rows, start, store, stored_files
 from suite import APP, USER, new_id, wait_for
 
 AGE = 4  # seconds
@@ -40,7 +40,7 @@ def fill(suite, count=5, size=70_000):
     with suite.client() as client:
         for _ in range(count):
             file, content = new_id(), os.urandom(size)
-            assert client.upload(APP, USER, file, content).ok
+            store(client, file, content)
             stored[file] = content
     return stored
 
