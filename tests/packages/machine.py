@@ -6,14 +6,18 @@ import subprocess
 import time
 
 
+PATIENCE = float(os.environ.get("REEL_PATIENCE", "4"))  # as tests/system/suite.py has it
+
+
 def wait_for(condition, seconds, what):
-    end = time.monotonic() + seconds
+    """SECONDS are those of a calm machine."""
+    end = time.monotonic() + PATIENCE * seconds
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
         time.sleep(0.1)
-    raise AssertionError(f"{what}: not within {seconds} s")
+    raise AssertionError(f"{what}: not within {PATIENCE * seconds:.0f} s")
 
 
 class Machine:
@@ -56,7 +60,7 @@ class Machine:
         return ["nsenter", "-t", self.init(), "-m", "-u", "-i", "-n", "-p", "-C", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
                 "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", *map(str, command)]
 
-    def run(self, *command, check=True, timeout=120, **more):
+    def run(self, *command, check=True, timeout=120 * PATIENCE, **more):
         done = subprocess.run(self.command(*command), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL, **more)
         assert not check or done.returncode == 0, \
             f"{self.name}: {' '.join(map(str, command))}: code {done.returncode}\n{done.stdout}{done.stderr}\n{self.journal() if check else ''}"
@@ -86,7 +90,7 @@ class Machine:
             if init:
                 os.kill(int(init), signal.SIGRTMIN + 4)  # power off
             try:
-                self.nspawn.wait(30)
+                self.nspawn.wait(30 * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.nspawn.kill()
                 self.nspawn.wait()

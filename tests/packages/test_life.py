@@ -242,7 +242,7 @@ def start_load(machine):
 def end_load(machine, loads, what):
     time.sleep(2)
     machine.path("/root/stop").touch()
-    said = [load.communicate(timeout=120) for load in loads]
+    said = [load.communicate(timeout=480) for load in loads]
     rounds = [re.fullmatch(r"rounds: (\d+)\n", out) for out, _ in said]
     assert all(found and int(found[1]) > 3 for found in rounds), said
     machine.sh("sed -i 's/^write = on/#write = on/' /etc/reelstore/httpd.conf; systemctl reload reel-httpd")
