@@ -26,6 +26,16 @@ __attribute__((visibility("default"))) int pthread_mutex_lock(pthread_mutex_t *m
     return real(mutex);
 }
 
+__attribute__((visibility("default"))) int pthread_mutex_trylock(pthread_mutex_t *mutex)
+{
+    static int (*_Atomic real)(void *);
+    if (!real)
+        real = held_real("pthread_mutex_trylock");
+    int failure = real(mutex);
+    held_locks += failure == 0;
+    return failure;
+}
+
 __attribute__((visibility("default"))) int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
     static int (*_Atomic real)(void *);
