@@ -154,8 +154,9 @@ def test_begun_requests_that_never_end_leave_room_for_another_address(own, name)
     silent = hold(address, 450, b"\0")
     try:
         # Who has sent nothing more for a second is spared, long before head_time.
-        wait_for(lambda: ask_from("127.0.0.2", address, command, body)[1] < 1, 8, "an answer at once")
-        assert own.daemons[name].metric("reel_packet_spared_connections_total") > 0
+        # An answer before that took the place of one whose byte had not been read.
+        spared = lambda: own.daemons[name].metric("reel_packet_spared_connections_total") > 0
+        wait_for(lambda: ask_from("127.0.0.2", address, command, body)[1] < 1 and spared(), 8, "an answer at once")
     finally:
         close_all(silent)
 
