@@ -17,6 +17,8 @@
 #define SESSIONS_MAX 24
 #define PARTS_MAX    3
 #define TRIES        3
+#define LAST_TRIES                                                                                           \
+    5 /* 10 s apart: a look at a store path that hung reports what lay there before, and the next one comes 30 s later */
 
 struct session {
     int file, content, name;
@@ -433,7 +435,7 @@ static void finish_last(struct session *session)
     uint8_t *bytes = content_make(session->file, session->content, &size);
     bool answered = false;
     session->refused = false;
-    for (int i = 0; i < TRIES && !session->stored && !session->over && !session->refused; i++) {
+    for (int i = 0; i < LAST_TRIES && !session->stored && !session->over && !session->refused; i++) {
         struct node *node = story_home_storage();
         answered = ask_offset(session, node) || answered;
         if (!session->over && session->durable < session->size)
