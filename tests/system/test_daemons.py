@@ -172,8 +172,8 @@ def test_a_stop_says_that_the_upkeep_waits_for_the_database(own_suite):
     """Another program writes to the SQLite file and does not end its transaction."""
     if own_suite.mariadb:
         pytest.skip("a lock on the whole database is SQLite's")
-    storage = own_suite.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1", lease="2s", database_timeout="15s")
-    storage.config["database"]["url"] += "?busy_timeout=15s"
+    storage = own_suite.add_storage(trackers="127.0.0.1:1", idservers="127.0.0.1:1", lease="2s", database_timeout="8s")
+    storage.config["database"]["url"] += "?busy_timeout=8s"
     storage.configure(storage.config)
     storage.init_db()
     storage.start()
@@ -181,7 +181,7 @@ def test_a_stop_says_that_the_upkeep_waits_for_the_database(own_suite):
     with contextlib.closing(sqlite3.connect(own_suite.dir / "meta" / "storagedb.db", isolation_level=None, timeout=60)) as other:
         other.execute("BEGIN IMMEDIATE")
         storage.wait_logged("no upkeep for now")
-        time.sleep(4)  # a second later it waits again, for fifteen
+        time.sleep(3)  # a second later it waits again, for eight
         storage.process.terminate()
         storage.wait_logged("the upkeep does not end: it waits for the database")
         assert storage.process.wait(120) == 0
