@@ -48,8 +48,8 @@ MUST_CHECK bool fence_lease(const struct keeper *keeper, struct error *error);
 MUST_CHECK enum fence_outcome fence_put_aside(const struct fence_step *step, char held[STORE_SCAN_NAME_SIZE],
                                               struct error *error);
 
-/* Moves the file HELD, which lies in quarantine, to its place. FENCE_SHUT also where something lies there, and, with ERROR, where the
- * move failed. There is no fifth step: a file in its place whose row has gone is a leftover, which the next clean-up finds. */
+/* Moves the file HELD, which lies in quarantine, to its place. FENCE_SHUT also where something lies there and, with ERROR set, where the
+ * move failed. Nothing is checked after the move: if the row has gone since, the file is a leftover, which the next clean-up finds. */
 MUST_CHECK enum fence_outcome fence_give_back(const struct fence_step *step, const char *held,
                                               struct error *error);
 

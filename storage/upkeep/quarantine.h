@@ -20,7 +20,8 @@
  */
 MUST_CHECK bool quarantine_give_back(struct keeper *keeper, bool out_of_service, struct error *error);
 
-/* Gives back what is in service, and removes what is old and wanted by no row, in service or not. NOW: out of keeper_now(). False with ERROR where it could not be finished. */
+/* Gives back what is in service, and removes what is old and wanted by no row, whether in service or not. NOW: from keeper_now(). False
+ * with ERROR where it could not be finished. */
 MUST_CHECK bool quarantine_expire(struct keeper *keeper, int64_t now, struct error *error);
 
 void quarantine_register_metrics(struct upkeep_metrics *metrics);

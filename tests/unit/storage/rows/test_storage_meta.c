@@ -989,70 +989,70 @@ static void hold_before_the_answer(void *argument)
     sem_post(hold->reached);
 }
 
+/* An upload whose row is committed, while the loop that waits for it does not hear of that yet. */
+struct unheard {
+    struct asked upload;
+    struct held_loop hold;
+    sem_t committed;
+};
+
+static void unheard_start(struct unheard *one, struct meta_world *world, const struct proto_file_key *key)
+{
+    memset(one, 0, sizeof(*one));
+    one->upload.world = world;
+    rows_fill_insert(world, &one->upload.insert, key, 5, 77, "");
+    sem_init(&one->committed, 0, 0);
+    one->hold.reached = &one->committed;
+    one->upload.insert.loop = one->hold.loop = loop_fresh();
+    lossy_db_arm(&(struct lossy_db){
+        .beginning = "COMMIT", .runs = true, .meanwhile = hold_before_the_answer, .argument = &one->hold});
+    loop_do(one->hold.loop, asked_run_insert, &one->upload);
+    assert_int_equal(sem_wait(&one->committed), 0);
+}
+
+/* It hears of it. */
+static void unheard_end(struct unheard *one)
+{
+    sem_post(&one->hold.go);
+    asked_wait(&one->upload);
+    lossy_db_arm(NULL);
+    assert_int_equal(one->upload.insert.outcome, META_INSERTED);
+}
+
 /* The row is added, then deleted by another request, and only then its uploader's loop hears of the first. */
 static void a_row_that_was_deleted_since_is_not_cached_by_its_upload(void **state)
 {
-    static struct asked upload;
+    static struct unheard one;
     struct meta_world world;
-    struct held_loop hold;
-    sem_t committed;
     struct meta_row row;
     struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
     meta_world_start(&world, NULL);
-    struct loop *slow = loop_fresh();
-    memset(&upload, 0, sizeof(upload));
-    upload.world = &world;
-    rows_fill_insert(&world, &upload.insert, &key, 5, 77, "");
-    sem_init(&committed, 0, 0);
-    hold.reached = &committed;
-    upload.insert.loop = hold.loop = slow;
-    lossy_db_arm(&(struct lossy_db){
-        .beginning = "COMMIT", .runs = true, .meanwhile = hold_before_the_answer, .argument = &hold});
-    loop_do(slow, asked_run_insert, &upload);
-    assert_int_equal(sem_wait(&committed), 0);
+    unheard_start(&one, &world, &key);
     assert_int_equal(rows_change(&world, &key, PROTO_FILE_DELETED)->outcome, META_CHANGED);
-    sem_post(&hold.go);
-    asked_wait(&upload);
-    lossy_db_arm(NULL);
-    assert_int_equal(upload.insert.outcome, META_INSERTED);
+    unheard_end(&one);
     assert_false(meta_find_cached(world.meta, &key, &row));
     meta_world_end(&world);
-    loop_destroy(slow);
+    loop_destroy(one.hold.loop);
 }
 
 /* Another member has deleted it, and somebody was told so here, before its upload hears that it was added. */
 static void a_row_that_was_deleted_elsewhere_is_not_cached_by_its_upload(void **state)
 {
-    static struct asked upload;
+    static struct unheard one;
     struct meta_world world;
-    struct held_loop hold;
-    sem_t committed;
     struct meta_row row;
     struct proto_file_key key = meta_world_key("alice", "file1");
     (void)state;
     meta_world_start(&world, "storage.cache_age=60s");
-    struct loop *slow = loop_fresh();
-    memset(&upload, 0, sizeof(upload));
-    upload.world = &world;
-    rows_fill_insert(&world, &upload.insert, &key, 5, 77, "");
-    sem_init(&committed, 0, 0);
-    hold.reached = &committed;
-    upload.insert.loop = hold.loop = slow;
-    lossy_db_arm(&(struct lossy_db){
-        .beginning = "COMMIT", .runs = true, .meanwhile = hold_before_the_answer, .argument = &hold});
-    loop_do(slow, asked_run_insert, &upload);
-    assert_int_equal(sem_wait(&committed), 0);
+    unheard_start(&one, &world, &key);
     meta_world_beside(&world, "UPDATE t_file_02 SET status = 1 WHERE id = 'file1'");
     assert_int_equal(rows_find(&world, &key, &row), META_DONE);
     assert_int_equal(row.stat.status, PROTO_FILE_DELETED);
-    sem_post(&hold.go);
-    asked_wait(&upload);
-    lossy_db_arm(NULL);
-    assert_int_equal(upload.insert.outcome, META_INSERTED);
+    unheard_end(&one);
     assert_false(meta_find_cached(world.meta, &key, &row));
     meta_world_end(&world);
-    loop_destroy(slow);
+    loop_destroy(one.hold.loop);
 }
 
 /* Of two requests to finish one upload the first adds the row, which then is deleted; the second finds it. */
