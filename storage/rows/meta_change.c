@@ -39,7 +39,8 @@ static bool is_as_tried(const struct meta_change *change)
 }
 
 /* The answer to an UPDATE was lost, and the row is neither what it left nor what it named: it may have been carried out
- * before somebody else changed the row, or removed it. To change it again would be a second change. */
+ * before somebody else changed the row, or removed it. To change it again would be a second change. Or the row is what it
+ * named, but another group's by now: it may still be on its way. */
 static enum meta_change_outcome judge_uncertain(struct meta_change *change)
 {
     error_set(
@@ -54,8 +55,6 @@ static enum meta_change_outcome judge_uncertain(struct meta_change *change)
 static enum meta_change_outcome judge_unchanged(struct meta_change *change)
 {
     bool deleting = change->status == PROTO_FILE_DELETED;
-    if (is_own_change(change))
-        return META_CHANGED;
     if (!deleting && change->row.state == META_STATE_PURGING)
         return META_NO_ROW; /* there is no way back any more */
     if (!deleting && !meta_row_sound(&change->row, &change->error))
@@ -76,11 +75,14 @@ static enum db_result read_before_change(struct meta_change *change, struct db_c
                                      &former, error);
     if (result != DB_OK)
         return result;
-    if (change->uncertain && (!found || (!is_own_change(change) && !is_as_tried(change))))
+    const bool ours = former || (found && meta_row_ours(meta, &change->row, &change->error));
+    if (found && is_own_change(change))
+        change->outcome = META_CHANGED; /* whoever has the file by now */
+    else if (change->uncertain && (!ours || !is_as_tried(change)))
         change->outcome = judge_uncertain(change);
     else if (!found)
         change->outcome = META_NO_ROW;
-    else if (!meta_row_ours(meta, &change->row, &change->error) && !former)
+    else if (!ours)
         change->outcome = META_FOREIGN;
     else if (!change_applies(change, change->row.state))
         change->outcome = judge_unchanged(change);

@@ -74,8 +74,8 @@ static enum db_result edit_read(struct meta_edit *edit, struct db_connection *co
         edit->result = edit_unknown(edit);
     else if (!found || row->state == META_STATE_PURGING) /* the latter cannot come back */
         edit->result = META_ABSENT;
-    else if (!edit_applies(edit, row, former))
-        edit->result = META_FAILED;
+    else if (!edit_applies(edit, row, former)) /* a try whose answer was lost may still be on its way */
+        edit->result = edit->uncertain ? edit_unknown(edit) : META_FAILED;
     else if (!edit_differs(edit, row))
         edit->result = META_DONE;
     else

@@ -282,6 +282,11 @@ static void change_name_beside(void *argument)
     meta_world_beside(argument, "UPDATE t_file_02 SET file_name = 'theirs.mp4', change_id = 99");
 }
 
+static void give_row_beside(void *argument)
+{
+    meta_world_beside(argument, "UPDATE t_file_02 SET group_name = 'group002'");
+}
+
 static void purge_row_beside(void *argument)
 {
     meta_world_beside(argument, "DELETE FROM t_file_02");
@@ -333,6 +338,26 @@ static void an_edit_whose_answer_is_lost_is_done_once(void **state)
     /* It may have been renamed before it was purged. */
     assert_int_equal(rename_unanswered(&world, "e.mp4", true, purge_row_beside)->error.code,
                      ERROR_UNAVAILABLE);
+    lossy_db_arm(NULL);
+    meta_world_end(&world);
+}
+
+/* The file moved away at that moment, and its former copy was purged: what was done is not refused as another group's affair, nor what
+ * may still be on its way. */
+static void an_edit_whose_answer_is_lost_is_not_refused_once_the_file_has_moved(void **state)
+{
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "a.mp4")->outcome, META_INSERTED);
+    assert_int_equal(rename_unanswered(&world, "b.mp4", true, give_row_beside)->result, META_DONE);
+    lossy_db_arm(NULL);
+    assert_int_equal(rows_rename(&world, &key, "c.mp4")->error.code, ERROR_OTHER_GROUP);
+    meta_world_beside(&world, "UPDATE t_file_02 SET group_name = ''");
+    struct meta_edit *edit = rename_unanswered(&world, "c.mp4", false, give_row_beside);
+    assert_int_equal(edit->result, META_FAILED);
+    assert_int_equal(edit->error.code, ERROR_UNAVAILABLE);
     lossy_db_arm(NULL);
     meta_world_end(&world);
 }
@@ -1412,12 +1437,12 @@ static void a_hanging_volume_holds_no_database_thread(void **state)
 
 /* ---- changes whose answer was lost, and whose row others changed since ---- */
 
-static struct meta_change *change_while(struct meta_world *world, enum proto_file_status status,
-                                        void (*meanwhile)(void *argument))
+static struct meta_change *change_lost(struct meta_world *world, enum proto_file_status status, bool runs,
+                                       void (*meanwhile)(void *argument))
 {
     struct proto_file_key key = meta_world_key("alice", "file1");
     lossy_db_arm(&(struct lossy_db){.beginning = "UPDATE",
-                                    .runs = true,
+                                    .runs = runs,
                                     .reports = true,
                                     .result = DB_UNCERTAIN,
                                     .meanwhile = meanwhile,
@@ -1426,6 +1451,30 @@ static struct meta_change *change_while(struct meta_world *world, enum proto_fil
     assert_true(lossy_db_met());
     lossy_db_arm(NULL);
     return change;
+}
+
+static struct meta_change *change_while(struct meta_world *world, enum proto_file_status status,
+                                        void (*meanwhile)(void *argument))
+{
+    return change_lost(world, status, true, meanwhile);
+}
+
+/* The same of a DELETE: the file moved away, and its former copy was purged, before the row was looked at again. */
+static void a_change_whose_answer_was_lost_is_not_refused_once_the_file_has_moved(void **state)
+{
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    assert_int_equal(change_while(&world, PROTO_FILE_DELETED, give_row_beside)->outcome, META_CHANGED);
+    assert_int_equal(rows_change(&world, &key, PROTO_FILE_NORMAL)->outcome, META_FOREIGN);
+    meta_world_beside(&world, "UPDATE t_file_02 SET group_name = ''");
+    struct meta_change *lost = change_lost(&world, PROTO_FILE_NORMAL, false, give_row_beside);
+    assert_int_equal(lost->outcome, META_UNCHANGED);
+    assert_int_equal(lost->error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(lost->error.text, "not known"));
+    meta_world_end(&world);
 }
 
 static void delete_again_beside(void *argument)
@@ -1767,6 +1816,7 @@ int main(void)
         cmocka_unit_test(a_rename_that_arrives_late_changes_nothing),
         cmocka_unit_test(a_time_of_expiry_is_asked_set_and_taken_away),
         cmocka_unit_test(an_edit_whose_answer_is_lost_is_done_once),
+        cmocka_unit_test(an_edit_whose_answer_is_lost_is_not_refused_once_the_file_has_moved),
         cmocka_unit_test(a_restoration_takes_away_a_time_that_is_over_and_no_other),
         cmocka_unit_test(a_status_that_is_no_number_counts_as_deleted),
         cmocka_unit_test(a_file_is_deleted_at_the_later_of_this_servers_time_and_the_databases),
@@ -1791,6 +1841,7 @@ int main(void)
         cmocka_unit_test(a_row_that_was_deleted_before_is_not_cached_as_it_was_added),
         cmocka_unit_test(deletions_and_restorations_at_once_leave_the_cache_right),
         cmocka_unit_test(a_change_whose_answer_was_lost_knows_its_own),
+        cmocka_unit_test(a_change_whose_answer_was_lost_is_not_refused_once_the_file_has_moved),
         cmocka_unit_test(a_change_that_was_lost_does_not_take_a_rivals_for_its_own),
         cmocka_unit_test(a_restoration_that_was_lost_does_not_undo_a_later_deletion),
         cmocka_unit_test(a_deletion_that_comes_late_does_not_undo_a_restoration),
