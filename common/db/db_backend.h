@@ -9,6 +9,7 @@
 #include "common/db/db.h"
 #include "common/db/db_mute.h"
 #include "common/db/db_url.h"
+#include "common/db/db_wal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,7 +23,8 @@ struct db_shared {
     pthread_mutex_t lock;
     pthread_cond_t turn_given;
     bool turn_taken;
-    bool relaxed; /* as in db_options */
+    bool relaxed;      /* as in db_options */
+    struct db_wal wal; /* SQLite */
     /* MySQL: index of the host that answered last; new connections begin there. */
     atomic_size_t host;
     struct db_mute mute; /* MySQL */

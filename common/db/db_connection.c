@@ -28,6 +28,12 @@ bool db_shared_init(struct db_shared *shared, struct error *error)
         (void)pthread_mutex_destroy(&shared->lock);
         return false;
     }
+    if (!db_wal_init(&shared->wal, error)) {
+        db_mute_destroy(&shared->mute);
+        (void)pthread_cond_destroy(&shared->turn_given);
+        (void)pthread_mutex_destroy(&shared->lock);
+        return false;
+    }
     shared->turn_taken = shared->relaxed = false;
     shared->concern[0] = '\0';
     atomic_init(&shared->host, 0);
@@ -36,6 +42,7 @@ bool db_shared_init(struct db_shared *shared, struct error *error)
 
 void db_shared_destroy(struct db_shared *shared)
 {
+    db_wal_destroy(&shared->wal);
     db_mute_destroy(&shared->mute);
     (void)pthread_cond_destroy(&shared->turn_given);
     (void)pthread_mutex_destroy(&shared->lock);

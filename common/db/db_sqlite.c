@@ -25,11 +25,10 @@
 #define ROOM        "db"
 #define FILE_MODE   0640 /* of the file, and so of its -wal and -shm: names of users and files are private */
 #define COLUMNS_MAX 64
-/* Pages in the WAL from which on a commit brings them into the file, and waits for the disk for it. Where a commit is synced it waits
- * anyway, and a small WAL is the better one: its blocks are written again and again, where one that grows changes its inode with each
- * sync. Where it is not, fewer checkpoints mean less of that waiting, and pages that changed meanwhile are written once. */
-#define CHECKPOINT_PAGES         1000
-#define CHECKPOINT_PAGES_RELAXED 8192 /* 32 MiB of pages of 4 KiB */
+/* Pages in the WAL from which on a commit that is synced brings them into the file: it waits for the disk anyway, and a small WAL is the better
+ * one: its blocks are written again and again, where one that grows changes its inode with each sync. Where commits are not
+ * synced, db_wal.c does it beside them. */
+#define CHECKPOINT_PAGES 1000
 
 struct sqlite_state {
     dev_t device; /* of the file that was opened: noticed when another takes its place */
@@ -311,11 +310,20 @@ static bool sqlite_in_wal(const struct db_connection *connection)
     return state->wal;
 }
 
+static int sqlite_on_wal(void *argument, sqlite3 *handle, const char *name, int pages)
+{
+    struct db_connection *connection = argument;
+
+    if (db_wal_grew(&connection->shared->wal, connection->url, pages))
+        (void)sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return SQLITE_OK; /* the commit is done, whatever became of that */
+}
+
 static enum db_result sqlite_relax(struct db_connection *connection, struct error *error)
 {
     if (!connection->relaxed || !sqlite_in_wal(connection))
         return DB_OK;
-    (void)sqlite3_wal_autocheckpoint(connection->handle, CHECKPOINT_PAGES_RELAXED);
+    (void)sqlite3_wal_hook(connection->handle, sqlite_on_wal, connection);
     return execute_text(connection, "PRAGMA synchronous = NORMAL", PHASE_BEFORE_COMMIT, error);
 }
 
@@ -324,7 +332,7 @@ static void sqlite_tighten(struct db_connection *connection)
 {
     if (!connection->relaxed || !sqlite_in_wal(connection))
         return;
-    (void)sqlite3_wal_autocheckpoint(connection->handle, CHECKPOINT_PAGES);
+    (void)sqlite3_wal_autocheckpoint(connection->handle, CHECKPOINT_PAGES); /* in place of the above */
     if (sqlite3_exec(connection->handle, "PRAGMA synchronous = FULL", NULL, NULL, NULL) != SQLITE_OK)
         connection->broken = true;
 }
