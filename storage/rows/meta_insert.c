@@ -125,22 +125,30 @@ static enum db_result meta_insert_together(struct insert_item *const *items, siz
 /*
  * The database did not say what became of an earlier try, or another request had the same file. If that was committed, the row may
  * have been deleted and purged since: what was stored then would live again. The purge removes a file before its row, so a file that
- * is there while its key is free, or another's, was never purged. Only in these two cases; where the volume does not say in time
- * whether the file is there, "it is not known" is the answer: a thread of the database does not wait for a volume.
+ * is there while its key is free, or another's, was never purged, unless it is the former copy of a file that has moved to another group: that copy stays for
+ * a while when the file is purged there, and has a row of its own, which is looked for first. Only in these two cases; where the volume does
+ * not say in time whether the file is there, "it is not known" is the answer: a thread of the database does not wait for a volume.
  */
-static bool is_never_purged(struct meta_insert *insert, struct error *error)
+static enum db_result insert_never_purged(struct meta_insert *insert, struct db_connection *connection,
+                                          struct error *error)
 {
+    const struct meta *meta = insert->meta;
+    bool moved = false;
     int64_t size = -1;
     if (!insert->item.uncertain && !insert->shared)
-        return true;
-    bool fine = store_glance(insert->row.path, &insert->row.place, &size, error);
-    if (fine && size != insert->row.stat.size)
+        return DB_OK;
+    enum db_result result = meta_move_has_former(connection, meta->store, meta->config->group, &insert->key,
+                                                 insert->row.file_path, &moved, error);
+    if (result != DB_OK)
+        return result;
+    bool fine = !moved && store_glance(insert->row.path, &insert->row.place, &size, error);
+    if (moved || (fine && size != insert->row.stat.size))
         fine = error_set(error, ERROR_UNAVAILABLE,
                          insert->item.uncertain
                              ? "the database's answer was lost, and the file was removed since"
                              : "an earlier request may have stored the file, which was removed since");
     insert->purged = !fine;
-    return fine;
+    return fine ? DB_OK : DB_PERMANENT;
 }
 
 /* The file is counted, now that its row is there and surely nobody else's: so a repetition is never too much. UNCOUNTED: the user's files
@@ -180,8 +188,8 @@ static enum db_result insert_once(struct meta_insert *insert, struct db_connecti
     result = insert_date(insert, connection, error);
     if (result == DB_OK)
         result = meta_sql_insert(connection, &insert->key, &insert->row, error);
-    if (result == DB_OK && !is_never_purged(insert, error)) /* now that nobody else can take the key */
-        result = DB_PERMANENT;
+    if (result == DB_OK) /* now that nobody else can take the key */
+        result = insert_never_purged(insert, connection, error);
     if (result == DB_OK)
         result = insert_relies(insert, connection, error);
     const struct insert_journal *journal = insert->meta->journal;
@@ -219,8 +227,8 @@ static enum db_result meta_look_at_rival(struct meta_insert *insert, struct db_c
         insert->met = same;
         if (same)
             insert->row.version = insert->other.version;
-        else if (!is_never_purged(insert, error))
-            result = DB_PERMANENT;
+        else
+            result = insert_never_purged(insert, connection, error);
     }
     return result;
 }

@@ -61,6 +61,16 @@ static enum db_result find_former(struct db_connection *connection, const struct
     return result;
 }
 
+enum db_result meta_move_has_former(struct db_connection *connection, const struct store *store,
+                                    const char *group, const struct proto_file_key *key,
+                                    const char *file_path, bool *has, struct error *error)
+{
+    struct meta_row copy;
+    enum db_result result = find_former(connection, store, group, key, &copy, has, error);
+    *has = *has && strcmp(copy.file_path, file_path) == 0;
+    return result;
+}
+
 enum db_result meta_move_is_former(struct db_connection *connection, const struct store *store,
                                    const char *group, const struct proto_file_key *key,
                                    const struct meta_row *row, bool *former, struct error *error)

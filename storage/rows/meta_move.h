@@ -31,6 +31,11 @@ MUST_CHECK enum db_result meta_move_is_former(struct db_connection *connection, 
                                               const char *group, const struct proto_file_key *key,
                                               const struct meta_row *row, bool *former, struct error *error);
 
+/* Is the file at FILE_PATH the copy that GROUP had of KEY's file before it moved? Whatever KEY's row is by now. */
+MUST_CHECK enum db_result meta_move_has_former(struct db_connection *connection, const struct store *store,
+                                               const char *group, const struct proto_file_key *key,
+                                               const char *file_path, bool *has, struct error *error);
+
 /* KEY's row, which was read as SEEN and is of the group FROM or of none, is about the file NEW (path, digest, group) from now
  * on; whether it is deleted, its name and type stay as they are by then. CHANGED false: it is about another file than SEEN
  * by now. REFUSED with DB_PERMANENT and ERROR: it is gone, damaged or not FROM's, or its former copy in FROM is one of an earlier move. */

@@ -5,6 +5,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/crash_point.h"
+#include "storage/rows/meta_move.h"
 #include "storage/rows/meta_private.h"
 #include "storage/rows/quota.h"
 
@@ -177,6 +178,21 @@ static enum db_result take_row(struct partial_job *job, struct db_connection *co
     return result;
 }
 
+/* What an earlier FINISH has stored may have moved to another group and been purged there. The file is the former copy then, which has a row of its
+ * own and goes with it: it is only copied from. */
+static enum db_result take_former(struct partial_job *job, struct db_connection *connection,
+                                  struct error *error)
+{
+    const struct meta *meta = job->meta;
+    bool former = false;
+    if (!job->row.finishing && job->row.state != PARTIAL_FINISHING)
+        return DB_OK;
+    enum db_result result = meta_move_has_former(connection, meta->store, meta->config->group, &job->key,
+                                                 job->row.file_path, &former, error);
+    job->row.loose = job->row.loose || former;
+    return result;
+}
+
 static enum db_result partial_take_run(struct db_job *db_job, struct db_connection *connection,
                                        struct error *error)
 {
@@ -199,7 +215,9 @@ static enum db_result partial_take_run(struct db_job *db_job, struct db_connecti
             return result;
         if (job->state == PARTIAL_STORED) /* nothing is to be taken: ALLOWED found it so */
             return DB_OK;
-        result = take_row(job, connection, &taken, error);
+        result = take_former(job, connection, error);
+        if (result == DB_OK)
+            result = take_row(job, connection, &taken, error);
         if (result != DB_OK || taken)
             return noted(job, result);
     }

@@ -56,6 +56,14 @@ static bool finish_open(struct partial *partial, struct error *error)
     return partial->digest || error_set(error, ERROR_UNAVAILABLE, "no memory for a digest");
 }
 
+/* What was read is only said of the file where it is the one that everybody sees: another directory may lie at the store path by now. */
+static void finish_blame(struct upload *upload)
+{
+    struct error error = {0};
+    if (!upload->job_fine && upload->file.root && !store_file_in_place(&upload->file, &error))
+        upload->job_error = error;
+}
+
 static void run_finish_read(struct job *job)
 {
     struct upload *upload = CONTAINER_OF(job, struct upload, job);
@@ -63,6 +71,7 @@ static void run_finish_read(struct job *job)
     upload->job_fine = partial->step != PARTIAL_OPENS || finish_open(partial, &upload->job_error);
     if (upload->job_fine && !partial->unfit)
         upload->job_fine = partial_read_back(partial, partial->rows.row.offset, &upload->job_error);
+    finish_blame(upload);
 }
 
 /* ---- digests, the media type, the syncs ---- */
@@ -111,6 +120,7 @@ static void run_finish_end(struct job *job)
     int64_t start_us = clock_monotonic_us();
     upload->job_fine = finish_digest(upload, &upload->job_error) && finish_type(upload, &upload->job_error) &&
                        commit_sync(&upload->file, lasts, &upload->job_error);
+    finish_blame(upload);
     metric_observe_us(upload->storage->metrics.sync_time, clock_monotonic_us() - start_us);
     CRASH_POINT("finish-synced");
 }

@@ -1,4 +1,5 @@
 /* File rows on a real SQLite database: cached, shared, changed, and there while the database is away. */
+#include "storage/rows/meta_move.h"
 #include "common/db/schema.h"
 #include "common/proto/proto_put.h"
 #include "sql/storage_sql.h"
@@ -1367,6 +1368,91 @@ static void an_unanswered_insert_does_not_undo_a_purge(void **state)
     meta_world_end(&world);
 }
 
+/* Meanwhile the file moved to another group and was purged there; here its former copy is still kept. */
+static void purge_moved_beside(void *argument)
+{
+    char id[PROTO_FILE_SIZE], sql[400];
+    meta_move_former_id("group001", "file1", id);
+    snprintf(sql, sizeof(sql),
+             "UPDATE t_file_02 SET id = '%s', status = 2, deleted_at = 2000000000, group_name = 'group001' "
+             "WHERE id = 'file1'",
+             id);
+    meta_world_beside(argument, sql);
+}
+
+static void purge_moved_before_rival_beside(void *argument)
+{
+    purge_moved_beside(argument);
+    insert_rival_beside(argument);
+}
+
+static struct meta_insert *insert_unanswered_while(struct meta_world *world, int64_t value,
+                                                   void (*meanwhile)(void *argument))
+{
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    lossy_db_arm(&(struct lossy_db){.beginning = "COMMIT",
+                                    .runs = true,
+                                    .reports = true,
+                                    .result = DB_UNCERTAIN,
+                                    .meanwhile = meanwhile,
+                                    .argument = world});
+    struct meta_insert *upload = rows_insert(world, &key, value, 77, "");
+    assert_true(lossy_db_met());
+    lossy_db_arm(NULL);
+    return upload;
+}
+
+/* A former copy that is there says nothing of what was purged: its row would come back, and its file goes before long. */
+static void an_unanswered_insert_does_not_undo_a_purge_in_another_group(void **state)
+{
+    struct meta_world world;
+    (void)state;
+    meta_world_start(&world, NULL);
+    store_bytes(&world, 5, 77);
+    assert_int_equal(insert_unanswered_while(&world, 5, purge_moved_beside)->outcome, META_UNKNOWN);
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02 WHERE id = 'file1'"), 0);
+
+    /* One of an earlier file of this ID does not matter. */
+    store_bytes(&world, 6, 77);
+    assert_int_equal(insert_unanswered_while(&world, 6, NULL)->outcome, META_INSERTED);
+    meta_world_end(&world);
+}
+
+static void a_rival_after_our_purge_in_another_group_says_nothing(void **state)
+{
+    struct meta_world world;
+    (void)state;
+    meta_world_start(&world, NULL);
+    store_bytes(&world, 5, 77);
+    assert_int_equal(insert_unanswered_while(&world, 5, purge_moved_before_rival_beside)->outcome,
+                     META_UNKNOWN);
+    meta_world_end(&world);
+}
+
+/* Another request may have stored this very file: the same is looked for without a lost answer. */
+static void a_shared_file_that_moved_and_was_purged_does_not_come_back(void **state)
+{
+    static struct asked asked;
+    struct meta_world world;
+    struct proto_file_key key = meta_world_key("alice", "file1");
+    (void)state;
+    meta_world_start(&world, NULL);
+    store_bytes(&world, 5, 77);
+    assert_int_equal(rows_insert(&world, &key, 5, 77, "")->outcome, META_INSERTED);
+    purge_moved_beside(&world);
+    memset(&asked, 0, sizeof(asked));
+    asked.world = &world;
+    rows_fill_insert(&world, &asked.insert, &key, 5, 77, "");
+    asked.insert.shared = true;
+    loop_do(world.loop, asked_run_insert, &asked);
+    asked_wait(&asked);
+    assert_int_equal(asked.insert.outcome, META_NOT_DONE);
+    assert_int_equal(asked.insert.error.code, ERROR_UNAVAILABLE);
+    assert_non_null(strstr(asked.insert.error.text, "removed since"));
+    assert_int_equal(number_beside(&world, "SELECT COUNT(*) FROM t_file_02 WHERE id = 'file1'"), 0);
+    meta_world_end(&world);
+}
+
 /* What hangs in a volume: all threads of its store path. */
 struct hang {
     pthread_mutex_t mutex; /* held by the test while the volume hangs */
@@ -1850,6 +1936,9 @@ int main(void)
         cmocka_unit_test(after_an_unanswered_insert_the_row_may_be_a_rivals),
         cmocka_unit_test(a_rival_after_our_purge_says_nothing),
         cmocka_unit_test(an_unanswered_insert_does_not_undo_a_purge),
+        cmocka_unit_test(an_unanswered_insert_does_not_undo_a_purge_in_another_group),
+        cmocka_unit_test(a_rival_after_our_purge_in_another_group_says_nothing),
+        cmocka_unit_test(a_shared_file_that_moved_and_was_purged_does_not_come_back),
         cmocka_unit_test(a_hanging_volume_holds_no_database_thread),
         cmocka_unit_test(a_change_is_not_made_twice_around_somebody_elses),
         cmocka_unit_test(no_row_is_added_for_a_file_that_the_clean_up_may_take),

@@ -2,6 +2,7 @@
  * Partial uploads at a storage server of the real rooms: what an offset, a FINISH, an ABORT and a JOIN_PARTS say is so; and what
  * breaks a rule changes nothing.
  */
+#include "storage/rows/meta_move.h"
 #include "tests/unit/library/lossy_db.h"
 #include "tests/unit/library/partial_client.h"
 
@@ -988,6 +989,53 @@ static void a_finish_that_died_behind_its_row_is_repeated(void **state)
     end_world(&world);
 }
 
+/* It died behind its row, and the file moved to another group, where it was deleted and purged. What lies here is the former copy, which goes
+ * before long: the next FINISH stores a file of its own. */
+static void a_finish_does_not_take_a_former_copy_for_its_file(void **state)
+{
+    struct world world;
+    char id[PROTO_FILE_SIZE], sql[256];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", 1000);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    beside(&world, "UPDATE t_partial SET state = 1, writer = 7");
+    meta_move_former_id("group001", "film", id);
+    snprintf(sql, sizeof(sql), "UPDATE t_file_02 SET id = '%s', status = 2, deleted_at = 2000000000", id);
+    beside(&world, sql);
+    assert_int_equal(partial_finish(fd, &token, NULL), ERROR_NONE);
+    assert_int_equal(number(&world, "SELECT COUNT(DISTINCT file_path) FROM t_file_02"), 2);
+    assert_int_equal(fixture_files(&world.fixture, "one"), 2);
+    assert_int_equal(code_of_download(fd, "film", 0, 0, content, 1000), ERROR_NONE);
+    close(fd);
+    end_world(&world);
+}
+
+/* Another directory lies at the store path: what the former one has says nothing of the content. */
+static void a_file_that_is_not_the_one_in_place_is_not_blamed(void **state)
+{
+    struct world world;
+    uint8_t wrong[PROTO_DIGEST_SIZE] = {1};
+    char place[256], aside[280];
+    (void)state;
+    start_world(&world, NULL);
+    int fd = connect_client(&world);
+    struct token token = partial_begin(fd, "film", 1000);
+    assert_int_equal(partial_append(fd, &token, 0, content, 1000), ERROR_NONE);
+    assert_int_equal(partial_finish(fd, &token, wrong), ERROR_DIGEST);
+    snprintf(place, sizeof(place), "%s/one", world.fixture.directory);
+    snprintf(aside, sizeof(aside), "%s.aside", place);
+    assert_int_equal(rename(place, aside), 0);
+    assert_int_equal(mkdir(place, 0750), 0);
+    assert_int_equal(partial_finish(fd, &token, wrong), ERROR_UNAVAILABLE);
+    assert_int_equal(rmdir(place), 0);
+    assert_int_equal(rename(aside, place), 0);
+    close(fd);
+    end_world(&world);
+}
+
 /* The file was deleted, purged and stored by another member, which this one was not asked about: its memory is older. */
 static void who_learns_that_it_is_stored_sees_nothing_older(void **state)
 {
@@ -1193,6 +1241,8 @@ int main(void)
         cmocka_unit_test(an_answer_that_was_lost_is_found_out),
         cmocka_unit_test(the_first_that_is_finished_is_the_file),
         cmocka_unit_test(a_finish_that_died_behind_its_row_is_repeated),
+        cmocka_unit_test(a_finish_does_not_take_a_former_copy_for_its_file),
+        cmocka_unit_test(a_file_that_is_not_the_one_in_place_is_not_blamed),
         cmocka_unit_test(who_learns_that_it_is_stored_sees_nothing_older),
         cmocka_unit_test(there_are_not_more_than_is_allowed),
         cmocka_unit_test(how_long_it_is_kept_is_bounded_on_both_sides),
