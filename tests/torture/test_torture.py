@@ -203,8 +203,8 @@ class Chaos:
         end = time.monotonic() + SECONDS
 
         def little():  # on a slow machine
-            return self.kills < max(KILLS, 4) or sum(worker.counts["upload"] for worker in workers) <= 20
-        while (time.monotonic() < end or (little() and time.monotonic() < end + 240)) and not any(w.problems for w in workers):
+            return self.kills < 4 or sum(worker.counts["upload"] for worker in workers) <= 20
+        while (time.monotonic() < end or self.kills < KILLS or (little() and time.monotonic() < end + 240)) and not any(w.problems for w in workers):
             time.sleep(self.dice.uniform(0.02, 0.2))
             self.tend()
             self.strike()
@@ -279,7 +279,7 @@ def test_what_was_acknowledged_survives_everything(own_suite, backend):
     print(f"\ntorture on {backend}, seed {SEED}: {chaos.kills} kills ({sum(chaos.deaths.values())} of them at "
           f"{len(chaos.deaths)} named steps), {chaos.stops} stops; {counts}; {len(files)} files, {there} there, 0 lost; "
           f"recovery median {recovery[len(recovery) // 2]:.2f} s, longest {recovery[-1]:.2f} s")
-    assert counts["upload"] > 20 and chaos.kills > 3
+    assert counts["upload"] > 20 and chaos.kills > 3 and chaos.kills >= KILLS
 
     for member in MEMBERS:  # and now for good
         suite.daemons[member].config["storage"]["trash_keep"] = "0"
