@@ -83,7 +83,8 @@ void db_wal_destroy(struct db_wal *wal)
 static bool wal_ask(struct db_wal *wal, const struct db_url *url)
 {
     struct error error = {0};
-    wal->url = url;
+    if (!wal->started)
+        wal->url = url; /* which the thread reads without the lock */
     if (!wal->started && !loop_thread_start(&wal->thread, "db-wal", wal_main, wal, &error)) {
         if (log_gate_open(&wal->gate, LOG_PAUSE_MS, NULL))
             log_warning(ROOM, "database %s: uploads wait while its WAL is brought into the file: %s",
