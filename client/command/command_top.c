@@ -112,16 +112,19 @@ int command_top(struct command *command)
     bool screen = isatty(STDOUT_FILENO) == 1 && !options->json;
     int64_t interval_ms = INTERVAL_MS, turns = 0;
     struct keys keys = {0};
+    bool shown = false;
     int result;
 
     if (options->interval && !command_parse_duration(options->interval, &interval_ms))
         return command_usage(options, "--interval %s: a time is expected: 500ms, 2s, 1m", options->interval);
     if (screen)
         keys_begin(&keys);
-    do
+    do {
         result = top_turn(command, screen);
-    while (result == COMMAND_OK && (options->limit == 0 || ++turns < options->limit) &&
-           top_wait(command, &keys, interval_ms));
+        shown = shown || result == COMMAND_OK;
+    } while (result == COMMAND_OK && (options->limit == 0 || ++turns < options->limit) &&
+             top_wait(command, &keys, interval_ms));
     keys_end(&keys);
-    return result;
+    /* Its end in the middle of a question is that of a wait. */
+    return shown && atomic_load(&command->ended_by) != 0 ? COMMAND_OK : result;
 }

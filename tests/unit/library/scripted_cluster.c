@@ -433,6 +433,9 @@ static void fake_tracker_script(struct peer *peer, int fd, int connection)
         if (request.command == 15) {
             const char *text = tracker->status ? tracker->status : "{\"groups\":[]}";
 
+            if (atomic_load(&tracker->status_left) == 1)
+                continue;
+            (void)fake_take_one(&tracker->status_left);
             peer_reply(fd, 100, text, strlen(text) + 1);
             continue;
         }

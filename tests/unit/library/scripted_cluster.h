@@ -62,11 +62,12 @@ struct fake_tracker {
     char users[4][2][32]; /* application and user of USERS, of group001 until REROUTE */
     char routes[4][17];   /* their groups; "": group001 */
     int user_count;
-    atomic_int changes; /* how many GROUPs came */
-    bool unknown_user;  /* LOCATE knows nobody */
-    const char *status; /* what STATUS answers; NULL: no groups */
-    const char *groups; /* what GROUPS answers; NULL: one group */
-    bool http;          /* answers everything as an HTTP server would */
+    atomic_int changes;     /* how many GROUPs came */
+    bool unknown_user;      /* LOCATE knows nobody */
+    const char *status;     /* what STATUS answers; NULL: no groups */
+    const char *groups;     /* what GROUPS answers; NULL: one group */
+    atomic_int status_left; /* 1: STATUS is not answered; more: one less are, none after them */
+    bool http;              /* answers everything as an HTTP server would */
 };
 
 struct fake_cluster {

@@ -924,6 +924,13 @@ static void the_table_is_printed_again_and_again(void **state)
     assert_int_equal(strchr(strchr(command_out, '\n') + 1, '\n')[1], '{');
     assert_int_equal(run("top|--interval|20ms|--max-time|2s"), 0);
     said("--max-time is over");
+    /* The end comes while a question is under way; and before any was answered. */
+    atomic_store(&world.cluster.tracker.status_left, 2);
+    assert_int_equal(run("top|--interval|20ms|--max-time|2s"), 0);
+    printed("groups: 1  storage servers: 1\n");
+    assert_int_equal(atomic_load(&world.cluster.tracker.status_left), 1);
+    assert_int_equal(run("top|--interval|20ms|--max-time|300ms"), 5);
+    atomic_store(&world.cluster.tracker.status_left, 0);
     assert_int_equal(run("top|--interval|soon"), 2);
     world.cluster.tracker.status = "{}";
     assert_int_equal(run("top|--interval|20ms"), 1); /* nobody sits there to see the next one do better */
