@@ -275,7 +275,7 @@ static enum audit_written audit_write_lines(struct audit *audit, const struct au
 {
     uint8_t before[AUDIT_LINK_SIZE];
     size_t linked = 0, begin = 0, done;
-    int fd;
+    int fd = -1;
 
     memcpy(before, audit->link, sizeof(before));
     if (audit->torn) /* it ends what a crash left, and is no part of the line */
