@@ -24,7 +24,7 @@
 /* Of the file's end, where the last link is looked for: more than a power cut leaves without one. */
 #define TAIL_SIZE (4 * BUFFER_SIZE)
 #define RETRY_MS  1000
-#define END_S     3
+#define END_MS    3000
 
 struct audit {
     char *path, *daemon;
@@ -35,7 +35,7 @@ struct audit {
     char *filling; /* lines without their end: BUFFER_SIZE */
     size_t filled;
     atomic_bool crowded; /* the thread does not come: its file hangs, or is too slow */
-    bool stopping, reopening;
+    bool stopping, reopening, ended;
     char key_id[KEY_ID_SIZE]; /* "": no chain */
     uint8_t secret[MAC_SIZE];
 
@@ -377,6 +377,10 @@ static void *audit_run(void *argument)
         }
         explicit_bzero(&key, sizeof(key));
     } while (more);
+    pthread_mutex_lock(&audit->mutex);
+    audit->ended = true;
+    pthread_cond_signal(&audit->changed);
+    pthread_mutex_unlock(&audit->mutex);
     return NULL;
 }
 
@@ -456,21 +460,23 @@ void audit_reopen(struct audit *audit)
 
 void audit_destroy(struct audit *audit)
 {
-    struct timespec limit;
+    int64_t until_ms = clock_monotonic_ms() + END_MS, left_ms;
 
     if (!audit)
         return;
     pthread_mutex_lock(&audit->mutex);
     audit->stopping = true;
-    pthread_cond_signal(&audit->changed);
+    pthread_cond_signal(&audit->changed); /* only the thread waits there, as long as it is not stopping */
+    while (!audit->ended && (left_ms = until_ms - clock_monotonic_ms()) > 0)
+        condition_wait_ms(&audit->changed, &audit->mutex, left_ms);
+    bool ended = audit->ended;
     pthread_mutex_unlock(&audit->mutex);
-    (void)clock_gettime(CLOCK_MONOTONIC, &limit);
-    limit.tv_sec += END_S;
-    if (pthread_clockjoin_np(audit->thread, NULL, CLOCK_MONOTONIC, &limit) != 0) {
+    if (!ended) {
         log_warning("audit", "%s hangs; its last lines are lost", audit->path);
         (void)pthread_detach(audit->thread);
         return;
     }
+    (void)pthread_join(audit->thread, NULL);
     (void)pthread_cond_destroy(&audit->changed);
     (void)pthread_mutex_destroy(&audit->mutex);
     audit_free(audit);
